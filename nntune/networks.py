@@ -1,0 +1,293 @@
+"""What a trial can be: a multilayer perceptron, as one member of a stack.
+
+Dimension key: M members, P parameters of a member, B rows of a batch, D inputs, H units of a
+hidden layer, C outputs. Activations are feature-major, (M, H, B): the bias gradient and the
+softmax then run along contiguous memory, 5 to 20 times as fast as with the classes last.
+
+The gradient is written out by hand; the tests hold it to autograd. Buffers are made once and
+every step repeats the same prepared calls on them.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from nntune.products import Call, bind
+from nntune.trials import Product, Shape
+
+
+def initial(shape: Shape, seed: int, number: int) -> np.ndarray:  # (P,) float32
+    """Initial parameters of a trial, fixed by (study seed, trial number).
+
+    Uniform within 1/sqrt(inputs) for weights and biases, as torch.nn.Linear draws them.
+    """
+    generator = np.random.default_rng(np.random.SeedSequence([seed, 0, number]))
+    parts = [generator.uniform(-1, 1, a * b) / a**0.5 for a, b in shape.layers]
+    parts += [generator.uniform(-1, 1, b) / a**0.5 for a, b in shape.layers]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def member_buffer(members: int, *size: int, device: torch.device | None = None) -> torch.Tensor:
+    """An uninitialised (M, *size) float32 buffer in which every member begins on a cache line.
+
+    Some libraries multiply in another order where operands are not aligned: without this a
+    member's bits would depend on its place in the stack.
+    """
+    count = math.prod(size)
+    flat = torch.empty(members, -(-count // _ALIGNED) * _ALIGNED, device=device)
+    return flat[:, :count].view(members, *size)
+
+
+def views(flat: torch.Tensor, shape: Shape) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Weight (M, outputs, inputs) and bias (M, outputs, 1) of each layer, as views of (M, P)."""
+    members = flat.shape[0]
+    pairs, weight, bias = [], 0, shape.weights
+    for a, b in shape.layers:
+        pairs.append(
+            (
+                flat[:, weight : weight + a * b].view(members, b, a),
+                flat[:, bias : bias + b].view(members, b, 1),
+            )
+        )
+        weight, bias = weight + a * b, bias + b
+    return pairs
+
+
+_ALIGNED = 16  # float32 numbers in 64 bytes
+
+
+class Activation(NamedTuple):
+    """A nonlinearity on buffers: forward(z, h) and backward(dh, z), the gradient in place.
+
+    Where `inplace`, forward overwrites z with its result and backward needs only that.
+    """
+
+    inplace: bool
+    forward: Callable[[torch.Tensor, torch.Tensor], object]
+    backward: Callable[[torch.Tensor, torch.Tensor], object]
+
+
+_aten = torch.ops.aten
+ACTIVATIONS = {
+    "relu": Activation(
+        True,
+        lambda z, h: z.relu_(),
+        lambda dh, z: _aten.threshold_backward.grad_input(dh, z, 0, grad_input=dh),
+    ),
+    "tanh": Activation(
+        True,
+        lambda z, h: z.tanh_(),
+        lambda dh, z: _aten.tanh_backward.grad_input(dh, z, grad_input=dh),
+    ),
+    "gelu": Activation(
+        False,
+        lambda z, h: _aten.gelu.out(z, out=h),
+        lambda dh, z: _aten.gelu_backward.grad_input(dh, z, grad_input=dh),
+    ),
+    "silu": Activation(
+        False,
+        lambda z, h: _aten.silu.out(z, out=h),
+        lambda dh, z: _aten.silu_backward.grad_input(dh, z, grad_input=dh),
+    ),
+}
+
+
+class Perceptrons:
+    """A stack of perceptrons of one shape on batches of one size, as prepared calls.
+
+    Args:
+        shape: of every member.
+        parameters: (M, P) float32; read in place, so a step on it is seen here.
+        rows: B, of every batch.
+        product: the library that multiplies matrices.
+        gradients: (M, P) to train; None to score only.
+        noise: dropout of the hidden layers while training; None for no dropout.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        parameters: torch.Tensor,
+        rows: int,
+        product: Product,
+        gradients: torch.Tensor | None = None,
+        noise: "Dropout | None" = None,
+    ) -> None:
+        members, device = parameters.shape[0], parameters.device
+        self._empty = partial(member_buffer, members, device=device)
+        self._product, self._rows = product, rows
+        self.inputs = torch.empty(rows, shape.inputs, device=device)  # (B, D)
+        self.outputs = self._empty(shape.outputs, rows)  # (M, C, B)
+        self.error = self._empty(shape.outputs, rows)
+        self._activation = ACTIVATIONS[shape.activation]
+        self._masks = noise.masks(rows) if noise else []
+        self._weights = views(parameters, shape)
+        self._forward: list[Call] = []
+        self._backward: list[Call] = []
+        before = self._build_forward(shape)
+        if gradients is not None:
+            self._build_backward(views(gradients, shape), before)
+
+    def _build_forward(self, shape: Shape) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Fills the forward calls; returns z and h of each hidden layer."""
+        hidden: list[tuple[torch.Tensor, torch.Tensor]] = []
+        h = self.inputs.t()[None]  # (1, D, B): one batch serves all members
+        for layer, width in enumerate(shape.hidden):
+            weight, bias = self._weights[layer]
+            z = self._empty(width, self._rows)
+            self._linear(weight, bias, h, z)
+            h = self._activate(layer, z)
+            hidden.append((z, h))
+        self._linear(*self._weights[-1], h, self.outputs)
+        return hidden
+
+    def _linear(
+        self, weight: torch.Tensor, bias: torch.Tensor, h: torch.Tensor, z: torch.Tensor
+    ) -> None:
+        self._forward.append(bind(self._product, weight, h, z))
+        self._forward.append(partial(z.add_, bias))
+
+    def _activate(self, layer: int, z: torch.Tensor) -> torch.Tensor:
+        inplace, forward, _ = self._activation
+        h = z if inplace and not self._masks else self._empty(*z.shape[1:])
+        self._forward.append(partial(forward, z, h))
+        if self._masks:
+            self._forward.append(partial(torch.mul, z if inplace else h, self._masks[layer], out=h))
+        return h
+
+    def _build_backward(
+        self,
+        gradients: list[tuple[torch.Tensor, torch.Tensor]],
+        hidden: list[tuple[torch.Tensor, torch.Tensor]],
+    ) -> None:
+        calls, dz = self._backward, self.error  # (M, C, B)
+        for layer in reversed(range(len(gradients))):
+            h = hidden[layer - 1][1] if layer else self.inputs.t()[None]
+            weight_gradient, bias_gradient = gradients[layer]
+            calls.append(bind(self._product, dz, h.transpose(1, 2), weight_gradient))
+            calls.append(partial(torch.sum, dz, 2, keepdim=True, out=bias_gradient))
+            if layer:
+                z = hidden[layer - 1][0]
+                dh = self._empty(*z.shape[1:])
+                weight = self._weights[layer][0].transpose(1, 2)
+                calls.append(bind(self._product, weight, dz, dh))
+                if self._masks:
+                    calls.append(partial(dh.mul_, self._masks[layer - 1]))
+                calls.append(partial(self._activation.backward, dh, z))
+                dz = dh
+
+    def forward(self) -> None:
+        """From `inputs` to `outputs`: logits, or the standardised prediction."""
+        for call in self._forward:
+            call()
+
+    def backward(self) -> None:
+        """From `error`, the gradient at the outputs, to the gradients of the parameters."""
+        for call in self._backward:
+            call()
+
+
+# splitmix64 (Steele, Lea & Flood 2014): the increment, and each round's shift and multiplier.
+_WEYL = 0x9E3779B97F4A7C15
+_MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 0))
+# Noise for several steps is drawn at once up to this size, so that small networks do not pay
+# nine calls a step for a few hundred bytes. It stays in the second-level cache.
+_NOISE_BYTES = 1 << 16
+
+
+class Dropout:
+    """Inverted dropout (Srivastava et al. 2014) of a stack, each member with its own rate.
+
+    A byte of noise a unit and row is compared with the rate, so rates are multiples of 1/256.
+    Noise is a hash of (study seed, trial number, step, place): a member sees the same noise
+    in any stack, from any step on and on any device.
+
+    Args:
+        rates: (M,) in [0, 1).
+        keys: (M,) int64, one a trial.
+        widths: of the hidden layers.
+        rows: of the largest batch.
+    """
+
+    def __init__(
+        self, rates: np.ndarray, keys: np.ndarray, widths: tuple[int, ...], rows: int,
+        device: torch.device,
+    ) -> None:  # fmt: skip
+        self._members, self._widths, self._device = len(rates), widths, device
+        self._lanes = -(-sum(widths) * rows // 8)  # words of 8 bytes a step and member
+        self._ahead = max(1, _NOISE_BYTES // (8 * self._lanes * self._members))
+        threshold = np.minimum(np.rint(rates * 256), 255)
+        self._threshold = torch.from_numpy(threshold.astype(np.uint8)).to(device)[:, None, None]
+        scale = (256 / (256 - threshold)).astype(np.float32)
+        self._scale = torch.from_numpy(scale).to(device)[:, None, None]
+        words = self._ahead * self._lanes
+        place = np.arange(words, dtype=np.uint64) * np.uint64(_WEYL)
+        self._place = torch.from_numpy(place.view(np.int64)).to(device)[None]
+        self._keys = torch.from_numpy(keys).to(device)[:, None]
+        self._noise = torch.empty(self._members, words, dtype=torch.int64, device=device)
+        self._shifted = torch.empty_like(self._noise)
+        self._drawn = -1  # which block of steps the noise is for
+        self._masks: dict[int, list[torch.Tensor]] = {}
+
+    def masks(self, rows: int) -> list[torch.Tensor]:
+        """The multipliers of each hidden layer, (M, H, rows), that `draw` fills."""
+        if rows not in self._masks:
+            empty = partial(torch.empty, device=self._device)
+            self._masks[rows] = [empty(self._members, width, rows) for width in self._widths]
+        return self._masks[rows]
+
+    def draw(self, step: int, rows: int) -> None:
+        """Fills the masks of `rows` for the step, counted from the first of the training."""
+        block, place = divmod(step, self._ahead)
+        if block != self._drawn:
+            self._fill(block)
+        start = 8 * place * self._lanes
+        noise = self._noise.view(torch.uint8)
+        for mask in self.masks(rows):
+            width = mask.shape[1]
+            lane = noise[:, start : start + width * rows].view(self._members, width, rows)
+            torch.ge(lane, self._threshold, out=mask)
+            mask.mul_(self._scale)
+            start += width * rows
+
+    def _fill(self, block: int) -> None:
+        start = self._keys + _signed(block * self._ahead * self._lanes * _WEYL)
+        if self._device.type == "cpu":  # numpy multiplies int64 two to four times as fast
+            _hash_numpy(self._place, start, self._noise, self._shifted)
+        else:
+            _hash_torch(self._place, start, self._noise, self._shifted)
+        self._drawn = block
+
+
+def _hash_numpy(
+    place: torch.Tensor, start: torch.Tensor, noise: torch.Tensor, shifted: torch.Tensor
+) -> None:
+    z, t = noise.numpy().view(np.uint64), shifted.numpy().view(np.uint64)
+    np.add(place.numpy(), start.numpy(), out=z.view(np.int64))
+    for shift, multiplier in _MIX:
+        np.right_shift(z, shift, out=t)
+        np.bitwise_xor(z, t, out=z)
+        if multiplier:
+            np.multiply(z, np.uint64(multiplier), out=z)
+
+
+def _hash_torch(
+    place: torch.Tensor, start: torch.Tensor, noise: torch.Tensor, shifted: torch.Tensor
+) -> None:
+    torch.add(place, start, out=noise)
+    for shift, multiplier in _MIX:
+        torch.bitwise_right_shift(noise, shift, out=shifted)
+        shifted.bitwise_and_((1 << (64 - shift)) - 1)  # torch shifts the sign in
+        noise.bitwise_xor_(shifted)
+        if multiplier:
+            noise.mul_(_signed(multiplier))
+
+
+def _signed(word: int) -> int:
+    """The int64 with the bits of an unsigned word."""
+    word &= 2**64 - 1
+    return word - 2**64 if word >= 2**63 else word

@@ -1,0 +1,245 @@
+"""Training a stack: epochs of minibatch gradient descent, early stopping, best snapshots.
+
+A trial's curve does not depend on who shares its stack, nor on where its training was cut and
+continued: initial weights and noise are keyed by (study seed, trial number), the order of
+examples by (study seed, epoch), and every operation treats members apart.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from nntune.metrics import METRICS, log_loss, mean_squared_error
+from nntune.networks import Dropout, Perceptrons, initial, member_buffer
+from nntune.optimizers import Optimizer, Rates
+from nntune.trials import Progress, Setting, Shape
+
+# Rows scored at once: their activations stay in the second-level cache for common widths.
+_SCORED_ROWS = 512
+
+
+class Examples(NamedTuple):
+    """What training may see, on its device: never the test rows."""
+
+    x: torch.Tensor  # (N, D) float32
+    y: torch.Tensor  # (N,) int64 class, or float32 standardised target
+    x_valid: torch.Tensor  # (V, D) float32
+    y_valid: torch.Tensor  # (V,)
+    classes: int  # 0 for regression
+    scale: float  # unit of a regression target; 1 for classes
+
+    @property
+    def outputs(self) -> int:
+        return self.classes or 1
+
+
+def train(
+    members: Sequence[Progress],
+    setting: Setting,
+    examples: Examples,
+    until: int,
+    deadline: float = math.inf,
+) -> list[Progress]:
+    """Trains members of one shape together until an epoch, or until each has an outcome.
+
+    Args:
+        members: any mix of new and continued trials of equal `epoch`.
+        setting: of all members.
+        examples: on the device to train on.
+        until: the epoch to reach.
+        deadline: on time.monotonic(); past it the members keep their last whole epoch.
+
+    Returns:
+        The members in the order given.
+    """
+    done = {member.number: member for member in members}
+    active = [member for member in members if not member.outcome and member.epoch < until]
+    # Decaying moments of idle units end in denormal numbers, many times slower to add.
+    torch.set_flush_denormal(True)
+    with torch.inference_mode():
+        while active:
+            for member in _train_stack(active, setting, examples, until, deadline):
+                done[member.number] = member
+            active = [done[m.number] for m in active]
+            active = [m for m in active if not m.outcome and m.epoch < until]
+    return [done[member.number] for member in members]
+
+
+def _train_stack(
+    members: Sequence[Progress], setting: Setting, examples: Examples, until: int, deadline: float
+) -> list[Progress]:
+    """Epochs of one stack until a member has an outcome: the others then go on in a smaller one."""
+    started = time.process_time()
+    stack = Stack(members, setting, examples)
+    while stack.epoch < until:
+        if not stack.train_epoch(deadline):
+            stack.expire()
+            break
+        stack.score_epoch()
+        if any(member.outcome for member in stack.members):
+            break
+    share = (time.process_time() - started) / len(members)
+    return [member._replace(seconds=member.seconds + share) for member in stack.unstack()]
+
+
+class Stack:
+    """Buffers of members that train as one network, and their progress."""
+
+    def __init__(self, members: Sequence[Progress], setting: Setting, examples: Examples) -> None:
+        self.members = list(members)
+        self.epoch = members[0].epoch
+        self._setting, self._examples = setting, examples
+        shape, device = setting.shape, examples.x.device
+        fresh: list[np.ndarray | None] = [
+            initial(shape, setting.seed, m.number) for m in members if m.parameters is None
+        ]
+        self._parameters = _stacked(fresh or [m.parameters for m in members], device)
+        self._first, self._second, self._best = (
+            _zeros(len(members), shape, device) if fresh else _stacked(rows, device)
+            for rows in zip(*((m.first, m.second, m.best) for m in members), strict=True)
+        )
+        self._gradients = _zeros(len(members), shape, device)
+        self._rows = min(setting.batch_size, len(examples.x))
+        self._steps = math.ceil(len(examples.x) / self._rows)
+        rates = Rates([m.lr for m in members], [m.l1 for m in members], [m.l2 for m in members])
+        self._optimizer = Optimizer(
+            setting.optimizer, rates, self._parameters, self._gradients,
+            (self._first, self._second), shape.weights, self.epoch * self._steps,
+        )  # fmt: skip
+        self._noise = self._make_noise(members, device)
+        self._networks: dict[int, Perceptrons] = {}
+        self._targets: dict[int, torch.Tensor] = {}
+        self._onehot = torch.eye(examples.outputs, device=device)
+        scored = min(_SCORED_ROWS, len(examples.x_valid))
+        self._scorer = Perceptrons(shape, self._parameters, scored, setting.product)
+        self._scores = torch.empty(
+            len(members), examples.outputs, len(examples.x_valid), device=device
+        )
+
+    def _make_noise(self, members: Sequence[Progress], device: torch.device) -> Dropout | None:
+        rates = np.array([m.dropout for m in members])
+        if not rates.any() or not self._setting.shape.hidden:
+            return None
+        seed = self._setting.seed
+        words = [np.random.SeedSequence([seed, 2, m.number]).generate_state(1, np.uint64)
+                 for m in members]  # fmt: skip
+        keys = np.concatenate(words).view(np.int64)
+        return Dropout(rates, keys, self._setting.shape.hidden, self._rows, device)
+
+    def train_epoch(self, deadline: float) -> bool:
+        """One pass over the training rows in the epoch's order; False if time ran out."""
+        order = _order(self._setting.seed, self.epoch, self._examples.x)
+        for step, start in enumerate(range(0, len(order), self._rows)):
+            if time.monotonic() >= deadline:
+                return False
+            self._step(order[start : start + self._rows], self.epoch * self._steps + step)
+        self.epoch += 1
+        return True
+
+    def _step(self, rows: torch.Tensor, step: int) -> None:
+        count, examples = len(rows), self._examples
+        network = self._networks.get(count) or self._make_network(count)
+        targets = self._targets[count]  # (C, B)
+        torch.index_select(examples.x, 0, rows, out=network.inputs)
+        if examples.classes:
+            torch.index_select(self._onehot, 1, examples.y[rows], out=targets)
+        else:
+            torch.index_select(examples.y, 0, rows, out=targets[0])
+        if self._noise:
+            self._noise.draw(step, count)
+        network.forward()
+        if examples.classes:  # gradient of the mean cross-entropy, or of the mean squared error
+            torch.softmax(network.outputs, 1, out=network.error)
+            network.error.sub_(targets).mul_(1 / count)
+        else:
+            torch.sub(network.outputs, targets, out=network.error)
+            network.error.mul_(2 / count)
+        network.backward()
+        self._optimizer.step()
+
+    def _make_network(self, rows: int) -> Perceptrons:
+        setting, examples = self._setting, self._examples
+        network = Perceptrons(
+            setting.shape, self._parameters, rows, setting.product, self._gradients, self._noise
+        )
+        self._networks[rows] = network
+        self._targets[rows] = torch.empty(examples.outputs, rows, device=examples.x.device)
+        return network
+
+    def score_epoch(self) -> None:
+        """Scores the validation rows and brings every member's progress up to the epoch."""
+        examples, scorer = self._examples, self._scorer
+        total, rows = len(examples.x_valid), len(scorer.inputs)
+        for start in range(0, total, rows):
+            start = min(start, total - rows)  # the last rows are scored in a full batch too
+            scorer.inputs.copy_(examples.x_valid[start : start + rows])
+            scorer.forward()
+            self._scores[:, :, start : start + rows].copy_(scorer.outputs)
+        loss_of = log_loss if examples.classes else mean_squared_error
+        losses = loss_of(self._scores, examples.y_valid).tolist()
+        metric = METRICS[self._setting.metric]
+        values = metric.formula(self._scores, examples.y_valid, examples.scale).tolist()
+        for place, (value, loss) in enumerate(zip(values, losses, strict=True)):
+            self._advance(place, value, loss)
+
+    def _advance(self, place: int, value: float, loss: float) -> None:
+        member, metric = self.members[place], METRICS[self._setting.metric]
+        member = member._replace(epoch=self.epoch, curve=(*member.curve, value))
+        better = metric.better(value, member.value) or (
+            value == member.value and loss < member.loss
+        )
+        if not math.isfinite(loss) or not math.isfinite(value):
+            member = member._replace(outcome="diverged")
+        elif better or not member.best_epoch:
+            member = member._replace(value=value, loss=loss, best_epoch=self.epoch)
+            self._best[place].copy_(self._parameters[place])
+        if not member.outcome:
+            if self.epoch - member.best_epoch >= self._setting.patience:
+                member = member._replace(outcome="early stop")
+            elif self.epoch >= member.epochs:
+                member = member._replace(outcome="epochs")
+        self.members[place] = member
+
+    def expire(self) -> None:
+        """Marks every member as out of time."""
+        self.members = [member._replace(outcome="time") for member in self.members]
+
+    def unstack(self) -> list[Progress]:
+        """The members with their arrays; only the best snapshot of those that have ended."""
+        arrays = [
+            buffer.cpu().numpy()
+            for buffer in (self._parameters, self._first, self._second, self._best)
+        ]
+        result = []
+        for place, member in enumerate(self.members):
+            parameters, first, second, best = (array[place].copy() for array in arrays)
+            if member.outcome:
+                member = member._replace(parameters=None, first=None, second=None, best=best)
+            else:
+                member = member._replace(
+                    parameters=parameters, first=first, second=second, best=best
+                )
+            result.append(member)
+        return result
+
+
+def _stacked(rows: Sequence[np.ndarray | None], device: torch.device) -> torch.Tensor:
+    arrays = [row for row in rows if row is not None]
+    stacked = member_buffer(len(arrays), len(arrays[0]), device=device)
+    for place, array in enumerate(arrays):
+        stacked[place].copy_(torch.from_numpy(array))
+    return stacked
+
+
+def _zeros(members: int, shape: Shape, device: torch.device) -> torch.Tensor:
+    return member_buffer(members, shape.parameters, device=device).zero_()
+
+
+def _order(seed: int, epoch: int, x: torch.Tensor) -> torch.Tensor:
+    """The order of examples in an epoch, shared by all trials of a study: less noisy comparison."""
+    generator = np.random.default_rng(np.random.SeedSequence([seed, 1, epoch]))
+    return torch.from_numpy(generator.permutation(len(x))).to(x.device)

@@ -1,0 +1,99 @@
+"""A trial as training sees it: what it shares with its stack, and how far it got.
+
+Plain values that travel between processes; importing this module does not import torch.
+"""
+
+import math
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+Product = Literal["numpy", "torch"]  # the library that multiplies matrices
+
+
+class Shape(NamedTuple):
+    """What members must share to be trained as one network."""
+
+    inputs: int
+    hidden: tuple[int, ...]
+    outputs: int
+    activation: str = "relu"
+
+    @property
+    def layers(self) -> list[tuple[int, int]]:
+        """(inputs, outputs) of every linear layer, first to last."""
+        widths = (self.inputs, *self.hidden, self.outputs)
+        return list(pairwise(widths))
+
+    @property
+    def weights(self) -> int:
+        """How many weights; they come before the biases in a member's parameters."""
+        return sum(a * b for a, b in self.layers)
+
+    @property
+    def parameters(self) -> int:
+        """How many weights and biases a member has.
+
+        >>> Shape(4, (8,), 3).parameters
+        67
+        """
+        return self.weights + sum(b for _, b in self.layers)
+
+
+def hidden_widths(layers: int, units: int, shape: str) -> tuple[int, ...]:
+    """Units of each hidden layer: equal, or halved from layer to layer (at least 4).
+
+    >>> hidden_widths(3, 64, "flat"), hidden_widths(3, 64, "taper")
+    ((64, 64, 64), (64, 32, 16))
+    """
+    if shape == "flat":
+        return (units,) * layers
+    return tuple(max(units >> layer, min(units, 4)) for layer in range(layers))
+
+
+class Problem(NamedTuple):
+    """The size and kind of what is to be learnt."""
+
+    inputs: int  # D, encoded features
+    rows: int  # N, training rows
+    classes: int  # 0 for regression
+    scale: float = 1.0  # unit of a regression target
+
+
+class Setting(NamedTuple):
+    """What the members of a stack have in common."""
+
+    shape: Shape
+    batch_size: int
+    optimizer: str
+    metric: str
+    patience: int  # epochs without a better value before a member stops
+    seed: int  # of the study
+    product: Product = "torch"
+
+
+class Progress(NamedTuple):
+    """One trial in the middle of its training; plain numbers and arrays, so that it travels.
+
+    A new trial has no arrays yet. `outcome` is empty while it can go on, else 'early stop',
+    'epochs' (its own limit reached), 'diverged' or 'time'.
+    """
+
+    number: int
+    lr: float
+    l1: float
+    l2: float
+    dropout: float
+    epochs: int
+    epoch: int = 0
+    outcome: str = ""
+    value: float = math.nan  # the best of the curve
+    loss: float = math.inf  # at the best epoch, breaks ties of the value
+    best_epoch: int = 0
+    curve: tuple[float, ...] = ()  # validation metric after each epoch
+    seconds: float = 0.0  # its share of its stacks' processor time
+    parameters: np.ndarray | None = None  # (P,)
+    first: np.ndarray | None = None  # (P,) moments of the optimizer
+    second: np.ndarray | None = None
+    best: np.ndarray | None = None  # (P,) parameters at the best epoch
