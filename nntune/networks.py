@@ -61,37 +61,35 @@ _ALIGNED = 16  # float32 numbers in 64 bytes
 
 
 class Activation(NamedTuple):
-    """A nonlinearity on buffers: forward(z, h) and backward(dh, z), the gradient in place.
+    """A nonlinearity as calls bound to buffers: forward(z, h) and backward(dh, z), in place.
 
     Where `inplace`, forward overwrites z with its result and backward needs only that.
     """
 
     inplace: bool
-    forward: Callable[[torch.Tensor, torch.Tensor], object]
-    backward: Callable[[torch.Tensor, torch.Tensor], object]
+    forward: Callable[[torch.Tensor, torch.Tensor], Call]
+    backward: Callable[[torch.Tensor, torch.Tensor], Call]
+
+
+def _bind_gradient(operation: Callable[..., object], *more: object) -> Callable[..., Call]:
+    return lambda dh, z: partial(operation, dh, z, *more, grad_input=dh)
 
 
 _aten = torch.ops.aten
 ACTIVATIONS = {
     "relu": Activation(
-        True,
-        lambda z, h: z.relu_(),
-        lambda dh, z: _aten.threshold_backward.grad_input(dh, z, 0, grad_input=dh),
+        True, lambda z, h: z.relu_, _bind_gradient(_aten.threshold_backward.grad_input, 0)
     ),
-    "tanh": Activation(
-        True,
-        lambda z, h: z.tanh_(),
-        lambda dh, z: _aten.tanh_backward.grad_input(dh, z, grad_input=dh),
-    ),
+    "tanh": Activation(True, lambda z, h: z.tanh_, _bind_gradient(_aten.tanh_backward.grad_input)),
     "gelu": Activation(
         False,
-        lambda z, h: _aten.gelu.out(z, out=h),
-        lambda dh, z: _aten.gelu_backward.grad_input(dh, z, grad_input=dh),
+        lambda z, h: partial(_aten.gelu.out, z, out=h),
+        _bind_gradient(_aten.gelu_backward.grad_input),
     ),
     "silu": Activation(
         False,
-        lambda z, h: _aten.silu.out(z, out=h),
-        lambda dh, z: _aten.silu_backward.grad_input(dh, z, grad_input=dh),
+        lambda z, h: partial(_aten.silu.out, z, out=h),
+        _bind_gradient(_aten.silu_backward.grad_input),
     ),
 }
 
@@ -154,7 +152,7 @@ class Perceptrons:
     def _activate(self, layer: int, z: torch.Tensor) -> torch.Tensor:
         inplace, forward, _ = self._activation
         h = z if inplace and not self._masks else self._empty(*z.shape[1:])
-        self._forward.append(partial(forward, z, h))
+        self._forward.append(forward(z, h))
         if self._masks:
             self._forward.append(partial(torch.mul, z if inplace else h, self._masks[layer], out=h))
         return h
@@ -177,7 +175,7 @@ class Perceptrons:
                 calls.append(bind(self._product, weight, dz, dh))
                 if self._masks:
                     calls.append(partial(dh.mul_, self._masks[layer - 1]))
-                calls.append(partial(self._activation.backward, dh, z))
+                calls.append(self._activation.backward(dh, z))
                 dz = dh
 
     def forward(self) -> None:
@@ -221,9 +219,9 @@ class Dropout:
         self._lanes = -(-sum(widths) * rows // 8)  # words of 8 bytes a step and member
         self._ahead = max(1, _NOISE_BYTES // (8 * self._lanes * self._members))
         threshold = np.minimum(np.rint(rates * 256), 255)
-        self._threshold = torch.from_numpy(threshold.astype(np.uint8)).to(device)[:, None, None]
+        self._threshold = torch.from_numpy(threshold.astype(np.uint8)).to(device)[:, None]
         scale = (256 / (256 - threshold)).astype(np.float32)
-        self._scale = torch.from_numpy(scale).to(device)[:, None, None]
+        self._scale = torch.from_numpy(scale).to(device)[:, None]
         words = self._ahead * self._lanes
         place = np.arange(words, dtype=np.uint64) * np.uint64(_WEYL)
         self._place = torch.from_numpy(place.view(np.int64)).to(device)[None]
@@ -232,12 +230,28 @@ class Dropout:
         self._shifted = torch.empty_like(self._noise)
         self._drawn = -1  # which block of steps the noise is for
         self._masks: dict[int, list[torch.Tensor]] = {}
+        self._calls: dict[int, list[tuple[Call, Call]]] = {}  # by rows, then by place in the block
 
     def masks(self, rows: int) -> list[torch.Tensor]:
         """The multipliers of each hidden layer, (M, H, rows), that `draw` fills."""
         if rows not in self._masks:
-            empty = partial(torch.empty, device=self._device)
-            self._masks[rows] = [empty(self._members, width, rows) for width in self._widths]
+            count = rows * sum(self._widths)
+            mask = member_buffer(self._members, count, device=self._device)
+            self._masks[rows] = [
+                part.view(self._members, width, rows)
+                for part, width in zip(
+                    torch.split(mask, [rows * width for width in self._widths], 1),
+                    self._widths,
+                    strict=True,
+                )
+            ]
+            scaled = partial(mask.mul_, self._scale)
+            noise = self._noise.view(torch.uint8)
+            starts = [8 * self._lanes * place for place in range(self._ahead)]
+            self._calls[rows] = [
+                (partial(torch.ge, noise[:, at : at + count], self._threshold, out=mask), scaled)
+                for at in starts
+            ]
         return self._masks[rows]
 
     def draw(self, step: int, rows: int) -> None:
@@ -245,14 +259,10 @@ class Dropout:
         block, place = divmod(step, self._ahead)
         if block != self._drawn:
             self._fill(block)
-        start = 8 * place * self._lanes
-        noise = self._noise.view(torch.uint8)
-        for mask in self.masks(rows):
-            width = mask.shape[1]
-            lane = noise[:, start : start + width * rows].view(self._members, width, rows)
-            torch.ge(lane, self._threshold, out=mask)
-            mask.mul_(self._scale)
-            start += width * rows
+        if rows not in self._calls:
+            self.masks(rows)
+        for call in self._calls[rows][place]:
+            call()
 
     def _fill(self, block: int) -> None:
         start = self._keys + _signed(block * self._ahead * self._lanes * _WEYL)

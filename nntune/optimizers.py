@@ -4,6 +4,8 @@ The penalties are part of the gradient: `l1 * sum|w| + l2 * sum w^2` is added to
 over weights only; biases are free.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -56,7 +58,7 @@ class Optimizer:
         self._update = self._sgd if name == "sgd" else self._fused if fused else self._adam
         if fused:
             self._count = torch.tensor(float(steps))
-            self._members = [self._split(member) for member in range(len(rates.lr))]
+            self._calls = [call for place in range(len(rates.lr)) for call in self._bind(place)]
 
     def step(self) -> None:
         """One update from the gradients as they stand, which it changes."""
@@ -82,25 +84,27 @@ class Optimizer:
         torch.div(self._first, scale, out=scale)
         self._parameters.addcmul_(scale, self._lr, value=-1 / (1 - BETA1**self._steps))
 
-    def _split(self, member: int) -> list[tuple[list[list[torch.Tensor]], float]]:
-        """Tensor lists and weight decay of each fused call of a member."""
+    def _bind(self, member: int) -> list[Callable[[], object]]:
+        """A member's fused calls: one, or weights and biases apart where the penalty is in it."""
         rows = [
             buffer[member]
             for buffer in (self._parameters, self._gradients, self._first, self._second)
         ]
-        if not self._decay_in_step:
-            return [([[row] for row in rows], 0.0)]
-        cut = self._weights
-        weights, biases = [[row[:cut]] for row in rows], [[row[cut:]] for row in rows]
-        return [(weights, 2 * self._rates.l2[member]), (biases, 0.0)]
+        cut = self._weights if self._decay_in_step else 0
+        parts = [(slice(cut, None), 0.0)]
+        if cut:
+            parts.append((slice(cut), 2 * self._rates.l2[member]))
+        return [
+            partial(
+                torch._fused_adam_,  # the kernel behind torch.optim.Adam(fused=True)
+                *([row[part]] for row in rows), [], [self._count],
+                lr=self._rates.lr[member], beta1=BETA1, beta2=BETA2, weight_decay=decay,
+                eps=EPSILON, amsgrad=False, maximize=False,
+            )
+            for part, decay in parts
+        ]  # fmt: skip
 
     def _fused(self) -> None:
         self._count.fill_(self._steps)
-        count = [self._count]
-        for lr, calls in zip(self._rates.lr, self._members, strict=True):
-            for (parameters, gradients, first, second), decay in calls:
-                torch._fused_adam_(  # the kernel behind torch.optim.Adam(fused=True)
-                    parameters, gradients, first, second, [], count,
-                    lr=lr, beta1=BETA1, beta2=BETA2, weight_decay=decay, eps=EPSILON,
-                    amsgrad=False, maximize=False,
-                )  # fmt: skip
+        for call in self._calls:
+            call()

@@ -20,6 +20,8 @@ from nntune.trials import Progress, Setting, Shape
 
 # Rows scored at once: their activations stay in the second-level cache for common widths.
 _SCORED_ROWS = 512
+# Target numbers gathered at once, for many steps: a thousand classes stay at 4 MB.
+_TARGETS = 1 << 20
 
 
 class Examples(NamedTuple):
@@ -112,7 +114,7 @@ class Stack:
         )  # fmt: skip
         self._noise = self._make_noise(members, device)
         self._networks: dict[int, Perceptrons] = {}
-        self._targets: dict[int, torch.Tensor] = {}
+        self._target_steps = max(1, _TARGETS // (examples.outputs * self._rows))
         self._onehot = torch.eye(examples.outputs, device=device)
         scored = min(_SCORED_ROWS, len(examples.x_valid))
         self._scorer = Perceptrons(shape, self._parameters, scored, setting.product)
@@ -133,26 +135,31 @@ class Stack:
     def train_epoch(self, deadline: float) -> bool:
         """One pass over the training rows in the epoch's order; False if time ran out."""
         order = _order(self._setting.seed, self.epoch, self._examples.x)
-        for step, start in enumerate(range(0, len(order), self._rows)):
-            if time.monotonic() >= deadline:
-                return False
-            self._step(order[start : start + self._rows], self.epoch * self._steps + step)
+        step = self.epoch * self._steps
+        for block in torch.split(order, self._rows * self._target_steps):
+            batches = zip(torch.split(block, self._rows), self._targets(block), strict=True)
+            for step, (rows, targets) in enumerate(batches, step):  # noqa: B020
+                if time.monotonic() >= deadline:
+                    return False
+                self._step(rows, targets, step)
+            step += 1
         self.epoch += 1
         return True
 
-    def _step(self, rows: torch.Tensor, step: int) -> None:
-        count, examples = len(rows), self._examples
+    def _targets(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Targets of some batches at once, each (C, B): classes as one-hot columns."""
+        y = self._examples.y.index_select(0, rows)
+        columns = self._onehot.index_select(1, y) if self._examples.classes else y[None]
+        return torch.split(columns, self._rows, 1)
+
+    def _step(self, rows: torch.Tensor, targets: torch.Tensor, step: int) -> None:
+        count = targets.shape[1]
         network = self._networks.get(count) or self._make_network(count)
-        targets = self._targets[count]  # (C, B)
-        torch.index_select(examples.x, 0, rows, out=network.inputs)
-        if examples.classes:
-            torch.index_select(self._onehot, 1, examples.y[rows], out=targets)
-        else:
-            torch.index_select(examples.y, 0, rows, out=targets[0])
+        torch.index_select(self._examples.x, 0, rows, out=network.inputs)
         if self._noise:
             self._noise.draw(step, count)
         network.forward()
-        if examples.classes:  # gradient of the mean cross-entropy, or of the mean squared error
+        if self._examples.classes:  # gradient of mean cross-entropy, or of mean squared error
             torch.softmax(network.outputs, 1, out=network.error)
             network.error.sub_(targets).mul_(1 / count)
         else:
@@ -162,12 +169,11 @@ class Stack:
         self._optimizer.step()
 
     def _make_network(self, rows: int) -> Perceptrons:
-        setting, examples = self._setting, self._examples
+        setting = self._setting
         network = Perceptrons(
             setting.shape, self._parameters, rows, setting.product, self._gradients, self._noise
         )
         self._networks[rows] = network
-        self._targets[rows] = torch.empty(examples.outputs, rows, device=examples.x.device)
         return network
 
     def score_epoch(self) -> None:
