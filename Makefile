@@ -7,7 +7,7 @@ NATIVE := OMP_NUM_THREADS=1
 
 .PHONY: demo test setup docs clean
 demo: $(READY)
-	@$(BIN)/python -m nntune.demo
+	$(BIN)/nntune search studies/penguins.csv --target species --trials 64
 
 test: $(READY)
 	$(BIN)/ruff format --check .

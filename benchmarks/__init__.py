@@ -1,0 +1,1 @@
+"""Each benchmark is one command that prints a table: `python -m benchmarks.throughput`."""

@@ -1,0 +1,420 @@
+"""The command line: argv, streams and exit codes; everything else happens in the other rooms.
+
+Heavy libraries are imported inside commands, so that help and questions about a finished study
+answer at once.
+"""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from nntune import __version__
+from nntune.errors import Error, NotFoundError, UsageError
+from nntune.options import (
+    BUDGET,
+    DATA,
+    L1,
+    L2,
+    WHERE,
+    ActivationName,
+    BatchSize,
+    Categorical,
+    Database,
+    DropoutRate,
+    Epochs,
+    HiddenLayers,
+    Ignore,
+    Json,
+    LayerShape,
+    LearningRate,
+    Numeric,
+    OptimizerName,
+    Seed,
+    Source,
+    SpaceFile,
+    StudyName,
+    Target,
+    Task,
+    TestFile,
+    Units,
+    ValidFile,
+    option,
+)
+
+if TYPE_CHECKING:
+    from nntune.data import Request
+    from nntune.study import View
+
+app = typer.Typer(
+    name="nntune",
+    help="Tune neural networks: a data file in, the best network out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line and exits; a user's mistake is one sentence on stderr."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(args=argv, standalone_mode=True)
+    except Error as error:
+        print(f"nntune: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `nntune trials | head`
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(0)
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+@app.command()
+def search(
+    data: Source,
+    target: Target = None,
+    task: Task = "auto",
+    metric: Annotated[
+        str | None,
+        option(
+            "--metric",
+            panel=DATA,
+            metavar="METRIC",
+            help="log_loss, accuracy, balanced_accuracy, auc, f1; rmse, mae, r2.",
+        ),
+    ] = None,
+    ignore: Ignore = None,
+    categorical: Categorical = None,
+    numeric: Numeric = None,
+    valid: ValidFile = None,
+    test: TestFile = None,
+    hidden_layers: HiddenLayers = None,
+    units: Units = None,
+    shape: LayerShape = None,
+    dropout: DropoutRate = None,
+    l1: L1 = None,
+    l2: L2 = None,
+    batch_size: BatchSize = None,
+    epochs: Epochs = None,
+    lr: LearningRate = None,
+    activation: ActivationName = None,
+    optimizer: OptimizerName = None,
+    space: SpaceFile = None,
+    trials: Annotated[
+        int | None,
+        option(
+            "-n",
+            "--trials",
+            panel=BUDGET,
+            min=1,
+            help="Trials of the study in total; 128 if no --time is given.",
+        ),
+    ] = None,
+    duration: Annotated[
+        str | None,
+        option("--time", panel=BUDGET, metavar="DURATION", help="Such as 90s, 10m, 1.5h."),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        option(
+            "--patience",
+            panel=BUDGET,
+            min=1,
+            help="Epochs without a better value before a training stops; a fifth of --epochs.",
+        ),
+    ] = None,
+    study: Annotated[
+        str | None,
+        option("-s", "--study", panel=WHERE, metavar="NAME", help="Named after the data file."),
+    ] = None,
+    db: Annotated[
+        Path | None,
+        option("--db", panel=WHERE, metavar="FILE", help="Instead of studies/NAME.db."),
+    ] = None,
+    seed: Seed = 0,
+    sampler: Annotated[
+        str, option("--sampler", panel=WHERE, metavar="NAME", help="tpe, qmc or random.")
+    ] = "tpe",
+    pruner: Annotated[
+        str, option("--pruner", panel=WHERE, metavar="NAME", help="halving or none.")
+    ] = "halving",
+    workers: Annotated[
+        int | None,
+        option("-j", "--workers", panel=WHERE, min=1, help="Processes; as many as cores."),
+    ] = None,
+    device: Annotated[
+        str, option("--device", panel=WHERE, metavar="NAME", help="cpu, cuda, mps or auto.")
+    ] = "cpu",
+    update_space: Annotated[
+        bool,
+        option("--update-space", panel=WHERE, help="Go on with other ranges; old trials stay."),
+    ] = False,
+    fresh: Annotated[
+        bool,
+        option("--fresh", panel=WHERE, help="A new study beside the one there is."),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Find the best network for a target; the same command again resumes.
+
+    A RANGE is LO:HI, LO:HI:log, LO:HI:STEP, A,B,C, 0,LO:HI:log (zero or a log range) or one value.
+    """
+    from nntune.session import Options, run
+
+    started = time.monotonic()
+    flags = {
+        "hidden_layers": hidden_layers, "units": units, "shape": shape, "dropout": dropout,
+        "l1": l1, "l2": l2, "batch_size": batch_size, "epochs": epochs, "lr": lr,
+        "activation": activation, "optimizer": optimizer,
+    }  # fmt: skip
+    options = Options(
+        request=_request(data, target, task, ignore, categorical, numeric, valid, test, seed),
+        metric=metric,
+        ranges={name: text for name, text in flags.items() if text is not None},
+        space_file=space,
+        trials=trials,
+        deadline=started + _seconds(duration) if duration else None,
+        patience=patience,
+        study=study,
+        db=db,
+        sampler=sampler,
+        pruner=pruner,
+        workers=workers,
+        device=device,
+        update_space=update_space,
+        fresh=fresh,
+        command=_command(),
+    )
+    _run_search(lambda: run(options, quiet=quiet), as_json)
+
+
+def _run_search(run: "Callable[[], View]", as_json: bool) -> None:
+    from nntune import report
+
+    again = "all finished trials are kept, the same command goes on from here"
+    try:
+        view = run()
+    except KeyboardInterrupt:
+        print(f"nntune: interrupted; {again}.", file=sys.stderr)
+        sys.exit(130)
+    except _Terminated:
+        print(f"nntune: terminated; {again}.", file=sys.stderr)
+        sys.exit(143)
+    _print(report.best(view), report.best_json(view), as_json)
+
+
+@app.command()
+def best(study: StudyName = None, db: Database = None, as_json: Json = False) -> None:
+    """Show the best configuration of a study, and how sure that is."""
+    from nntune import report
+
+    view = _view(study, db)
+    _print(report.best(view), report.best_json(view), as_json)
+
+
+@app.command()
+def trials(
+    study: StudyName = None,
+    db: Database = None,
+    top: Annotated[int | None, typer.Option("--top", min=1, help="Only the best so many.")] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", help="complete, pruned, failed or running.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the trials of a study, the best first."""
+    from nntune import report
+
+    view = _view(study, db)
+    if state not in (None, "complete", "pruned", "failed", "running"):
+        raise UsageError(f"--state {state}: there are complete, pruned, failed and running.")
+    rows = view.trials(top=top, state=state)
+    _print(report.leaderboard(view, rows), report.trials_json(view, rows), as_json)
+
+
+@app.command()
+def show(
+    number: Annotated[int, typer.Argument(metavar="N", help="The trial's number.")],
+    study: StudyName = None,
+    db: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Show one trial whole: configuration, curve, why it ended."""
+    from nntune import report
+
+    view = _view(study, db)
+    trial = view.trial(number)
+    _print(report.trial(view, trial), report.trial_json(view, trial), as_json)
+
+
+@app.command()
+def studies(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where the databases are, or one of them.")
+    ] = Path("studies"),
+    as_json: Json = False,
+) -> None:
+    """List the studies there are."""
+    from nntune import report, study
+
+    found = study.studies(folder)
+    _print(report.studies(folder, found), report.studies_json(found), as_json)
+
+
+@app.command()
+def data(
+    data: Source,
+    target: Target = None,
+    task: Task = "auto",
+    ignore: Ignore = None,
+    categorical: Categorical = None,
+    numeric: Numeric = None,
+    valid: ValidFile = None,
+    test: TestFile = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Show what is understood of a data file, without training."""
+    from nntune import report
+    from nntune.data import describe
+
+    request = _request(data, target, task, ignore, categorical, numeric, valid, test, seed)
+    description = describe(request)
+    _print(report.data(description), report.data_json(description), as_json)
+
+
+@app.command()
+def space(
+    hidden_layers: HiddenLayers = None,
+    units: Units = None,
+    shape: LayerShape = None,
+    dropout: DropoutRate = None,
+    l1: L1 = None,
+    l2: L2 = None,
+    batch_size: BatchSize = None,
+    epochs: Epochs = None,
+    lr: LearningRate = None,
+    activation: ActivationName = None,
+    optimizer: OptimizerName = None,
+    file: SpaceFile = None,
+) -> None:
+    """Print the search space in force, as TOML that --space reads back."""
+    from nntune.space import build
+
+    flags = {
+        "hidden_layers": hidden_layers, "units": units, "shape": shape, "dropout": dropout,
+        "l1": l1, "l2": l2, "batch_size": batch_size, "epochs": epochs, "lr": lr,
+        "activation": activation, "optimizer": optimizer,
+    }  # fmt: skip
+    chosen = {name: text for name, text in flags.items() if text is not None}
+    print(build(chosen, file).to_toml(), end="")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"nntune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _nntune(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def _request(
+    source: str, target: str | None, task: str, ignore: list[str] | None,
+    categorical: list[str] | None, numeric: list[str] | None, valid: str | None,
+    test: str | None, seed: int,
+) -> "Request":  # fmt: skip
+    from nntune.data import Request
+
+    return Request(
+        source, target, task, tuple(ignore or ()), tuple(categorical or ()), tuple(numeric or ()),
+        valid, test, seed,
+    )  # fmt: skip
+
+
+def _seconds(text: str) -> float:
+    """A duration in seconds.
+
+    >>> _seconds("90"), _seconds("90s"), _seconds("1.5h")
+    (90.0, 90.0, 5400.0)
+    """
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        seconds = float(number) * units[unit]
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise UsageError(f"--time {text}: say how long, such as 90s, 10m or 1.5h.")
+    return seconds
+
+
+def _view(name: str | None, db: Path | None) -> "View":
+    """The study asked for: by name, by file, or the only one there is."""
+    from nntune import study
+
+    if db is not None:
+        return study.read(db, name)
+    if name is not None and (name.endswith(".db") or "/" in name):
+        return study.read(Path(name))
+    folder = Path("studies")
+    found = study.studies(folder) if folder.is_dir() else []
+    names = {summary.name: summary for summary in found}
+    if name is None and len(found) == 1:
+        return study.read(found[0].path, found[0].name)
+    if name in names:
+        return study.read(names[name].path, name)
+    raise NotFoundError(_which_study(name, list(names), folder))
+
+
+def _which_study(name: str | None, names: list[str], folder: Path) -> str:
+    from nntune.errors import did_you_mean
+
+    if not names:
+        return f"there are no studies in {folder.resolve()}; nntune search makes one."
+    listed = ", ".join(sorted(names))
+    if name is None:
+        return f"there are {len(names)} studies, say which: {listed}."
+    return f"there is no study '{name}' in {folder}; there are {listed}.{did_you_mean(name, names)}"
+
+
+def _print(text: Any, values: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(values, indent=2, allow_nan=False))
+        return
+    from nntune.report import draw
+
+    draw(text)
+
+
+def _command() -> str:
+    import shlex
+
+    return shlex.join(["nntune", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()

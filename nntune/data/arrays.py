@@ -1,0 +1,112 @@
+"""Tables that come as arrays: npz files, and the small data sets inside scikit-learn."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nntune.data.table import Cells, Numbers, Table, strings
+from nntune.errors import DataError, did_you_mean
+
+SKLEARN = ("breast_cancer", "diabetes", "digits", "iris", "wine")
+Array = NDArray[Any]
+
+
+def _sklearn_set(source: str) -> str:
+    name = source.removeprefix("sklearn:")
+    if name not in SKLEARN:
+        there = ", ".join(SKLEARN)
+        raise DataError(
+            f"scikit-learn has no {name!r} here; there are {there}.{did_you_mean(name, SKLEARN)}"
+        )
+    return name
+
+
+def read_sklearn(source: str) -> Table:
+    """One of scikit-learn's own data sets; classes by name, the target is 'target'."""
+    name = _sklearn_set(source)
+    from sklearn import datasets
+
+    bunch = getattr(datasets, f"load_{name}")()
+    names = [str(n) for n in bunch.feature_names]
+    columns: dict[str, Cells] = {n: Numbers(bunch.data[:, i]) for i, n in enumerate(names)}
+    if name == "diabetes":
+        columns["target"] = Numbers(bunch.target)
+    else:
+        columns["target"] = strings([str(bunch.target_names[i]) for i in bunch.target])
+    return Table(source, columns, target="target")
+
+
+def sklearn_names(source: str) -> list[str]:
+    """Names of the columns, the target last."""
+    return list(read_sklearn(source).columns)
+
+
+def read_arrays(path: Path, name: str) -> Table:
+    """An npz file with X and y, or X_train, y_train, X_test and y_test.
+
+    Never unpickles: an array of Python objects is refused.
+
+    Raises:
+        DataError: other names, unequal lengths, or an array that is not plain.
+    """
+    arrays = _arrays(path, name)
+    if {"X", "y"} <= set(arrays):
+        return _table(arrays["X"], arrays["y"], name)
+    if {"X_train", "y_train"} <= set(arrays):
+        table = _table(arrays["X_train"], arrays["y_train"], name)
+        if not {"X_test", "y_test"} <= set(arrays):
+            return table
+        if arrays["X_test"].shape[1:] != arrays["X_train"].shape[1:]:
+            raise DataError(f"{name}: examples of X_train and X_test differ in shape")
+        test = _table(arrays["X_test"], arrays["y_test"], name)
+        return Table(name, table.columns, target="y", test=test, notes=table.notes)
+    held = ", ".join(arrays) or "nothing"
+    raise DataError(
+        f"{name} holds {held}; X and y are needed, or X_train, y_train, X_test and y_test"
+    )
+
+
+def _arrays(path: Path, name: str) -> dict[str, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except ValueError as error:
+        if "pickle" in str(error).lower() and zipfile.is_zipfile(path):
+            raise DataError(
+                f"{name} holds an array of Python objects, which is never opened; "
+                "save plain numbers or strings"
+            ) from None
+        raise DataError(f"{name} is not a whole npz file; save it again") from None
+    except (OSError, EOFError, zipfile.BadZipFile, KeyError):
+        raise DataError(f"{name} is not a whole npz file; save it again") from None
+
+
+def _table(x: Array, y: Array, name: str) -> Table:
+    if x.ndim < 2 or len(x) == 0:
+        raise DataError(f"{name}: X has shape {x.shape}; it needs a row for each example")
+    if y.squeeze().ndim != 1 or len(y) != len(x):
+        raise DataError(f"{name}: X has {len(x)} rows and y has shape {y.shape}; they must agree")
+    if x.dtype.kind not in "biuf":
+        raise DataError(f"{name}: X is of type {x.dtype}; it needs to be numbers")
+    flat = np.ascontiguousarray(x.reshape(len(x), -1).T)
+    flat = flat.astype(np.uint8) if flat.dtype.kind == "b" else flat
+    columns: dict[str, Cells] = {f"x{i}": Numbers(flat[i]) for i in range(len(flat))}
+    columns["y"] = _targets(y.squeeze(), name)
+    notes: tuple[str, ...] = ()
+    if x.ndim > 2:
+        shape = " x ".join(str(n) for n in x.shape[1:])
+        notes = (f"{name}: examples of {shape} are flattened to {len(flat)} numbers",)
+    return Table(name, columns, target="y", notes=notes)
+
+
+def _targets(y: Array, name: str) -> Cells:
+    if y.dtype.kind in "US":
+        return strings([str(v) if y.dtype.kind == "U" else v.decode("utf-8", "replace") for v in y])
+    if y.dtype.kind == "b":
+        return strings([str(bool(v)) for v in y])
+    if y.dtype.kind not in "iuf":
+        raise DataError(f"{name}: y is of type {y.dtype}; it needs to be numbers or strings")
+    return Numbers(y)

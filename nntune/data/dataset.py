@@ -1,0 +1,224 @@
+"""From a request to encoded splits, their fingerprint and what to warn of.
+
+The test rows are encoded by `load_test` alone; a `Dataset` does not hold them.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nntune.data import findings
+from nntune.data.description import Description
+from nntune.data.encoding import Encoder
+from nntune.data.plan import Array, Plan, fitted, plan_of, roles_of
+from nntune.data.reading import read
+from nntune.data.request import Request, study_name
+from nntune.data.roles import Column, Role, distinct, missing
+from nntune.data.splits import shares
+from nntune.data.table import Rows, Strings, Table
+from nntune.data.target import listed
+from nntune.errors import DataError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of one split, encoded.
+
+    Args:
+        x: (N, D) float32, C-contiguous.
+        y: (N,) int64 class index, or float32 target with the training mean and deviation taken out.
+    """
+
+    x: NDArray[np.float32]
+    y: Array
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Everything a search may see.
+
+    Args:
+        name: of a study on this data.
+        task: 'binary', 'multiclass' or 'regression'.
+        classes: in the order of their indices; () for regression.
+        features: names of the D encoded features.
+        target_mean: for regression, a prediction p means p * target_scale + target_mean; else 0.
+        target_scale: see target_mean; 1 for classes.
+        counts: rows read, dropped (no target), train, valid, test.
+        warnings: sentences for the user.
+        fingerprint: SHA-256 of table, target, roles and split, independent of path and machine.
+        split_summary: how the rows were dealt out, in plain values.
+        encoder: what was fitted on the training rows.
+    """
+
+    name: str
+    task: str
+    target: str
+    classes: tuple[str, ...]
+    columns: tuple[Column, ...]
+    features: tuple[str, ...]
+    train: Split
+    valid: Split
+    target_mean: float
+    target_scale: float
+    counts: dict[str, int]
+    warnings: tuple[str, ...]
+    fingerprint: str
+    split_summary: dict[str, Any]
+    encoder: Encoder
+
+
+def load(request: Request) -> Dataset:
+    """Read, split and encode: training and validation rows, no test rows."""
+    plan = plan_of(request)
+    target, parts = plan.target, plan.parts
+    mean, scale = _target_scale(plan)
+    return Dataset(
+        name=study_name(request.source),
+        task=target.task,
+        target=target.name,
+        classes=target.classes,
+        columns=_columns(plan.table, plan.roles, plan.encoder),
+        features=plan.encoder.names,
+        train=_encoded(plan, plan.table, parts.train),
+        valid=_encoded(plan, plan.valid, parts.valid),
+        target_mean=mean,
+        target_scale=scale,
+        counts=_counts(plan),
+        warnings=_warnings(plan),
+        fingerprint=_fingerprint(plan),
+        split_summary=_summary(plan),
+        encoder=plan.encoder,
+    )
+
+
+def load_test(request: Request) -> Split:
+    """The locked test rows, encoded with what the training rows taught."""
+    plan = plan_of(request)
+    if len(plan.parts.test) == 0:
+        raise DataError(f"{plan.test.name} has no row with a target to test on")
+    return _encoded(plan, plan.test, plan.parts.test)
+
+
+def describe(request: Request) -> Description:
+    """What was understood; the target may be left out."""
+    table = read(request.source, request.target)
+    if request.target is None and table.target is None:
+        return _without_target(table, request)
+    plan = plan_of(request, table)
+    words = plan.y[plan.y >= 0].astype(np.int64) if plan.target.classes else np.empty(0, np.int64)
+    counts = np.bincount(words, minlength=len(plan.target.classes))
+    return Description(
+        name=study_name(request.source),
+        task=plan.target.task,
+        target=plan.target.name,
+        columns=_columns(table, plan.roles, plan.encoder),
+        classes=tuple((c, int(n)) for c, n in zip(plan.target.classes, counts, strict=False)),
+        counts=_counts(plan),
+        warnings=_warnings(plan),
+        width=len(plan.encoder.names),
+        split_summary=_summary(plan),
+    )
+
+
+def _without_target(table: Table, request: Request) -> Description:
+    rows = np.arange(table.rows)
+    roles = roles_of(table, rows, request, None)
+    encoder = fitted(table, rows, roles)
+    columns = _columns(table, roles, encoder)
+    counts = {"read": table.rows}
+    notes = (*table.notes, "no target is named; -t COLUMN shows task, classes and splits")
+    name = study_name(request.source)
+    return Description(name, "", "", columns, (), counts, notes, len(encoder.names), {})
+
+
+def _target_scale(plan: Plan) -> tuple[float, float]:
+    if plan.target.classes:
+        return 0.0, 1.0
+    y = plan.target.values(plan.table.columns[plan.target.name].take(plan.parts.train), "")
+    return float(y.mean()), float(y.std()) or 1.0
+
+
+def _encoded(plan: Plan, table: Table, rows: Rows) -> Split:
+    y = plan.target.values(table.columns[plan.target.name].take(rows), table.name)
+    if not plan.target.classes:
+        mean, scale = _target_scale(plan)
+        if not np.isfinite(y).all():
+            raise DataError(f"column {plan.target.name} of {table.name} has infinite values")
+        y = ((y - mean) / scale).astype(np.float32)
+    return Split(plan.encoder.transform(table, rows), y)
+
+
+def _columns(table: Table, roles: dict[str, Role], encoder: Encoder) -> tuple[Column, ...]:
+    features = {feature.column: feature for feature in encoder.features}
+    columns = []
+    for name, cells in table.columns.items():
+        feature, role = features.get(name), roles[name]
+        note = role.note
+        if feature is not None and feature.rare:
+            rare = distinct(cells) - len(feature.levels)
+            note = "; ".join(filter(None, (note, f"{rare:,} rare of them share a feature")))
+        width = feature.width if feature else 0
+        columns.append(Column(name, role.name, missing(cells), distinct(cells), note, width))
+    return tuple(columns)
+
+
+def _counts(plan: Plan) -> dict[str, int]:
+    parts = plan.parts
+    return {
+        "read": plan.table.rows,
+        "dropped": plan.table.rows - len(plan.kept),
+        "train": len(parts.train),
+        "valid": len(parts.valid),
+        "test": len(parts.test),
+    }
+
+
+def _warnings(plan: Plan) -> tuple[str, ...]:
+    rows, table = plan.parts.train, plan.table
+    y = plan.target.values(table.columns[plan.target.name].take(rows), table.name).astype(float)
+    found = findings.warnings(table, rows, plan.target, y, plan.roles, plan.encoder)
+    dropped = [n for n, r in plan.roles.items() if r.name in ("id", "constant")]
+    notes = [*table.notes]
+    if table.rows > len(plan.kept):
+        notes.append(f"{table.rows - len(plan.kept):,} rows without {plan.target.name} are dropped")
+    if dropped:
+        notes.append(f"dropped as ids or constants: {listed(dropped)}")
+    return (*notes, *found)
+
+
+def _summary(plan: Plan) -> dict[str, Any]:
+    request = plan.request
+    valid, test = shares(plan.valid is not plan.table, plan.test is not plan.table)
+    return {
+        "seed": request.seed,
+        "stratified": bool(plan.target.classes),
+        "fractions": {"train": round(1 - valid - test, 4), "valid": valid, "test": test},
+        "files": {
+            "valid": None if plan.valid is plan.table else plan.valid.name,
+            "test": None if plan.test is plan.table else plan.test.name,
+        },
+    }
+
+
+def _fingerprint(plan: Plan) -> str:
+    """Hash of the content that decides what a search sees."""
+    hashed = hashlib.sha256()
+    for table in {id(t): t for t in (plan.table, plan.valid, plan.test)}.values():
+        for name, cells in table.columns.items():
+            array = cells.codes if isinstance(cells, Strings) else cells.values
+            levels = cells.levels if isinstance(cells, Strings) else ()
+            little = array.dtype.newbyteorder("<")
+            if array.dtype.kind == "f":
+                array = np.where(np.isnan(array), np.array(np.nan, array.dtype), array)
+            hashed.update(json.dumps([name, str(little), len(array), levels]).encode())
+            hashed.update(np.ascontiguousarray(array, little).data)
+    roles = {name: [role.name, role.style] for name, role in plan.roles.items()}
+    facts = [plan.target.name, plan.target.task, plan.target.classes, roles, plan.request.seed]
+    own = [plan.valid is plan.table, plan.test is plan.table]
+    hashed.update(json.dumps([*facts, *own]).encode())
+    return hashed.hexdigest()

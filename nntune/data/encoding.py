@@ -1,0 +1,258 @@
+"""Columns to features: what is learnt from training rows, and how any rows are encoded with it.
+
+An encoder is plain data (`to_dict`), so that a model file can carry it without code.
+"""
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nntune.data.roles import FALSE, TRUE, Role, fewest_rows, present
+from nntune.data.table import Cells, Floats, Rows, Strings, Table, labels, moments, numbers
+from nntune.errors import DataError
+
+# At most this many categories of one column get a feature each; the rest share one.
+MOST_LEVELS = 64
+# A standardised number beyond this says no more than "far out" and would swamp the first layer.
+FAR = 10.0
+TEXT_PARTS = ("characters", "words", "word length", "upper case", "digits", "punctuation")
+DATE_PARTS = ("time", "year", "month", "day of week", "day of year", "hour")
+DAY = 86400.0
+CAPITALS = re.compile("[A-Z\u00c0-\u00de\u0391-\u03a9\u0410-\u042f]")
+DIGITS = re.compile(r"\d")
+MARKS = re.compile(r"[!-/:-@\[-`{-~]")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and standard deviation; a spread below 1e-6 counts as 1, so nothing explodes."""
+
+    mean: float
+    sd: float
+
+    def apply(self, values: Floats) -> Floats:
+        return np.clip((values - self.mean) / self.sd, -FAR, FAR)
+
+
+def scale_of(values: Floats) -> Scale:
+    """Scale of the values that are there; (0, 1) if there are none."""
+    known = values[np.isfinite(values)]
+    if len(known) == 0:
+        return Scale(0.0, 1.0)
+    mean, sd = float(known.mean()), float(known.std())
+    return Scale(mean, sd if sd > 1e-6 * max(1.0, abs(mean) * 1e-6) else 1.0)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """How one column becomes `width` features; which fields count depends on the role.
+
+    Args:
+        column: its name.
+        role: numeric, boolean, categorical, date or text.
+        style: how numbers are written, or the date format.
+        names: of the features.
+        scales: one for each scaled feature.
+        median: stands for a missing number, in standard deviations from the mean.
+        levels: categories with a feature each, in order.
+        rare: whether categories outside `levels` share a feature.
+        missing: whether a missing value has a feature.
+        parts: which parts of a date or text are used.
+    """
+
+    column: str
+    role: str
+    style: str = "point"
+    names: tuple[str, ...] = ()
+    scales: tuple[Scale, ...] = ()
+    median: float = 0.0
+    levels: tuple[str, ...] = ()
+    rare: bool = False
+    missing: bool = False
+    parts: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        return len(self.names)
+
+    def fill(self, cells: Cells, out: NDArray[np.float32]) -> None:
+        """Encode cells into `out`, (N, width), which is zero on entry."""
+        match self.role:
+            case "categorical":
+                self._fill_categories(labels(cells), out)
+            case "boolean":
+                self._fill_numbers(truths(cells), out)
+            case "numeric":
+                self._fill_numbers(finite(numbers(cells, self.style)), out)
+            case "date":
+                self._fill_parts(date_parts(moments(cells, self.style)), out)
+            case _:
+                self._fill_parts(text_parts(labels(cells)), out)
+
+    def _fill_numbers(self, values: Floats, out: NDArray[np.float32]) -> None:
+        gaps = np.isnan(values)
+        scaled = self.scales[0].apply(values) if self.scales else values
+        out[:, 0] = np.where(gaps, self.median, scaled)
+        if self.missing:
+            out[:, 1] = gaps
+
+    def _fill_parts(self, parts: dict[str, Floats], out: NDArray[np.float32]) -> None:
+        for place, (part, scale) in enumerate(zip(self.parts, self.scales, strict=True)):
+            values = parts[part]
+            out[:, place] = np.where(np.isnan(values), 0.0, scale.apply(values))
+        if self.missing:
+            out[:, len(self.parts)] = np.isnan(next(iter(parts.values())))
+
+    def _fill_categories(self, cells: Strings, out: NDArray[np.float32]) -> None:
+        # Without a feature of its own, a place is the row of zeros: no weight is left untrained.
+        rare = len(self.levels) if self.rare else -1
+        gap = len(self.levels) + self.rare if self.missing else -1
+        known = {level: i for i, level in enumerate(self.levels)}
+        places = np.array([known.get(level, rare) for level in cells.levels] + [gap])[cells.codes]
+        rows = np.flatnonzero(places >= 0)
+        out[rows, places[rows]] = 1.0
+
+
+def finite(values: Floats) -> Floats:
+    """The values with nan for infinity."""
+    return np.where(np.isinf(values), np.nan, values)
+
+
+def truths(cells: Cells) -> Floats:  # (N,) 1, 0 or nan
+    """Yes as 1 and no as 0, in the spellings of `roles.TRUE` and `roles.FALSE`."""
+    words = labels(cells)
+    lower = [level.lower() for level in words.levels]
+    values = [1.0 if w in TRUE else 0.0 if w in FALSE else np.nan for w in lower]
+    return np.array([*values, np.nan])[words.codes]
+
+
+def date_parts(seconds: Floats) -> dict[str, Floats]:
+    """Year, month and so on of moments in seconds since 1970; nan stays nan.
+
+    >>> {k: float(v[0]) for k, v in date_parts(np.array([86400.0 * 31])).items()}["month"]
+    2.0
+    """
+    gaps = np.isnan(seconds)
+    when = np.where(gaps, 0.0, seconds).astype("datetime64[s]")
+    days, years = when.astype("datetime64[D]"), when.astype("datetime64[Y]")
+    parts = {
+        "time": seconds / DAY,
+        "year": years.astype(np.float64) + 1970,
+        "month": when.astype("datetime64[M]").astype(np.float64) % 12 + 1,
+        "day of week": (days.astype(np.float64) + 3) % 7,
+        "day of year": (days - years.astype("datetime64[D]")).astype(np.float64) + 1,
+        "hour": seconds % DAY / 3600,
+    }
+    return {part: np.where(gaps, np.nan, values) for part, values in parts.items()}
+
+
+def text_parts(cells: Strings) -> dict[str, Floats]:
+    """Length, words and shares of kinds of characters; the counts as log(1 + n)."""
+    cells = cells.packed()
+    table = np.array([_text_row(s) for s in (*cells.levels, "")], np.float64)[cells.codes]
+    return dict(zip(TEXT_PARTS, table.T, strict=True))
+
+
+def _text_row(text: str) -> tuple[float, ...]:
+    length, words = len(text), len(text.split())
+    shares = (
+        len(CAPITALS.findall(text)),
+        len(DIGITS.findall(text)),
+        len(MARKS.findall(text)),
+    )
+    mean = (length - words + 1) / words if words else 0.0
+    return (np.log1p(length), np.log1p(words), mean, *(n / max(length, 1) for n in shares))
+
+
+def fit(column: str, role: Role, cells: Cells) -> Feature:
+    """Learn the encoding of a column from its training rows."""
+    match role.name:
+        case "categorical":
+            return _fit_categories(column, labels(cells))
+        case "boolean":
+            gap = bool(np.isnan(truths(cells)).any())
+            return Feature(column, "boolean", names=_names(column, (), gap), missing=gap)
+        case "numeric":
+            return _fit_numbers(column, finite(numbers(cells, role.style)), role.style)
+        case "date":
+            return _fit_parts(column, role, date_parts(moments(cells, role.style)))
+        case _:
+            return _fit_parts(column, role, text_parts(labels(cells)))
+
+
+def _names(column: str, parts: tuple[str, ...], gap: bool) -> tuple[str, ...]:
+    named = tuple(f"{column} {part}" for part in parts) or (column,)
+    return (*named, f"{column} missing") if gap else named
+
+
+def _fit_numbers(column: str, values: Floats, style: str) -> Feature:
+    scale, gaps = scale_of(values), np.isnan(values)
+    known = values[~gaps]
+    median = float(scale.apply(np.array([np.median(known)]))[0]) if len(known) else 0.0
+    gap = bool(gaps.any())
+    return Feature(column, "numeric", style, _names(column, (), gap), (scale,), median, missing=gap)
+
+
+def _fit_parts(column: str, role: Role, parts: dict[str, Floats]) -> Feature:
+    gap = bool(np.isnan(next(iter(parts.values()))).any())
+    used = tuple(p for p, v in parts.items() if np.nanmax(v) > np.nanmin(v))
+    scales = tuple(scale_of(parts[p]) for p in used)
+    names = _names(column, used, gap)
+    return Feature(column, role.name, role.style, names, scales, missing=gap, parts=used)
+
+
+def _fit_categories(column: str, cells: Strings) -> Feature:
+    levels, counts = present(cells)
+    least = fewest_rows(len(cells))
+    often = [i for i in np.argsort(-counts, kind="stable") if counts[i] >= least]
+    kept = tuple(levels[i] for i in sorted(often[:MOST_LEVELS]))
+    rare, gap = len(kept) < len(levels), bool((cells.codes < 0).any())
+    ends = ("(rare)",) * rare + ("(missing)",) * gap
+    names = tuple(f"{column}={level}" for level in (*kept, *ends))
+    return Feature(column, "categorical", names=names, levels=kept, rare=rare, missing=gap)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """All columns' encodings, in order; fitted on training rows, the same for all others."""
+
+    features: tuple[Feature, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for feature in self.features for name in feature.names)
+
+    def transform(self, table: Table, rows: Rows | None = None) -> NDArray[np.float32]:
+        """Features of the rows, (N, D) and C-contiguous.
+
+        Raises:
+            DataError: the table lacks a column.
+        """
+        absent = [f.column for f in self.features if f.column not in table.columns]
+        if absent:
+            raise DataError(f"{table.name} has no column {absent[0]!r}, which the network needs")
+        count = table.rows if rows is None else len(rows)
+        out = np.zeros((count, len(self.names)), np.float32)
+        place = 0
+        for feature in self.features:
+            cells = table.columns[feature.column]
+            cells = cells if rows is None else cells.take(rows)
+            feature.fill(cells, out[:, place : place + feature.width])
+            place += feature.width
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` reads them back."""
+        return {"features": [asdict(feature) for feature in self.features]}
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> "Encoder":
+        return Encoder(tuple(_feature(feature) for feature in values["features"]))
+
+
+def _feature(values: dict[str, Any]) -> Feature:
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return Feature(**{**plain, "scales": tuple(Scale(**s) for s in values["scales"])})

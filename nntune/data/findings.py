@@ -1,0 +1,203 @@
+"""What a careful reader of the table would say before anyone pays for a search.
+
+Works on a sample of the training rows: a warning needs no more than a few thousand.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nntune.data.encoding import Encoder, truths
+from nntune.data.roles import ID_NAME, MIXED, TIME_NAME, Role, near_labels, spaced
+from nntune.data.table import Cells, Floats, Rows, Strings, Table, labels, moments, numbers
+from nntune.data.target import Target, listed
+
+SAMPLE = 2000
+# |rank correlation| beyond which a column is the target in other words.
+SAME = 0.999
+
+
+def warnings(
+    table: Table, rows: Rows, target: Target, y: Floats, roles: dict[str, Role], encoder: Encoder
+) -> Iterator[str]:
+    """Sentences about the training rows; `y` has the class index or number of each."""
+    sample = np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(np.intp)
+    rows, y = rows[sample], y[sample]
+    if target.classes:
+        yield from _label_warnings(table.columns[target.name], target, y)
+    given = list(_giveaways(table, rows, target, y, roles))
+    yield from given
+    if not given and not target.classes and _is_sum(encoder.transform(table, rows), y):
+        yield (
+            f"columns added up give {target.name} almost exactly; "
+            "--ignore those that are not known beforehand"
+        )
+    yield from _cell_warnings(table, rows, roles)
+    yield from _order_warnings(table, rows, roles)
+
+
+def _label_warnings(cells: Cells, target: Target, y: Floats) -> Iterator[str]:
+    for group in near_labels(cells):
+        spellings = " and ".join(repr(label) for label in group)
+        yield f"{spellings} are different classes of {target.name}; merge them if they are the same"
+    gaps = [c for c in target.classes if c.lower() in ("na", "n/a", "nan", "null", "none", "?")]
+    for name in gaps:
+        yield f"{name!r} counts as a class of {target.name}; empty its cells if it means no value"
+    shares = np.bincount(y.astype(np.int64), minlength=len(target.classes)) / len(y)
+    if shares.min() < 0.3 / len(shares):
+        least = target.classes[int(shares.argmin())]
+        yield (
+            f"only {shares.min():.1%} of the training rows are {least!r}: "
+            "accuracy says little here; look at balanced_accuracy, f1 or auc"
+        )
+
+
+def _giveaways(
+    table: Table, rows: Rows, target: Target, y: Floats, roles: dict[str, Role]
+) -> Iterator[str]:
+    for name, role in roles.items():
+        cells = table.columns[name].take(rows)
+        if role.name in ("numeric", "boolean", "categorical", "date") and _tells(
+            cells, role, target, y
+        ):
+            yield (
+                f"column {name} gives {target.name} away; --ignore it if it is not known beforehand"
+            )
+
+
+def _tells(cells: Cells, role: Role, target: Target, y: Floats) -> bool:
+    """Whether the value of one column says what the target is."""
+    if target.classes and role.name in ("categorical", "boolean"):
+        return _determines(labels(cells).codes, y)
+    if role.name == "categorical":
+        return _ranks_alike(_level_means(labels(cells), y), y)
+    values = _numbers(cells, role)
+    if target.classes and _determines(values, y):
+        return True
+    return len(target.classes) <= 2 and _ranks_alike(values, y)
+
+
+def _numbers(cells: Cells, role: Role) -> Floats:
+    if role.name == "date":
+        return moments(cells, role.style)
+    return truths(cells) if role.name == "boolean" else numbers(cells, role.style)
+
+
+def _level_means(words: Strings, y: Floats) -> Floats:
+    """Mean target of each row's category; of the rare ones it would be the target itself."""
+    codes = words.codes + 1
+    counts = np.bincount(codes)
+    means = np.bincount(codes, weights=y) / np.maximum(counts, 1)
+    return np.where(counts[codes] >= 5, means[codes], np.nan)
+
+
+def _determines(values: NDArray[Any], y: Floats) -> bool:
+    """Whether rows with one value have one class, where values are seen five times on average."""
+    order = np.lexsort((y, values))
+    new = values[order][1:] != values[order][:-1]
+    distinct = 1 + np.count_nonzero(new)
+    mixed = (~new & (y[order][1:] != y[order][:-1])).any()
+    return bool(1 < distinct <= len(y) / 5 and not mixed)
+
+
+def _ranks_alike(values: Floats, y: Floats) -> bool:
+    """Whether the order of the values is the order of the target, or its reverse."""
+    known = np.isfinite(values)
+    if known.sum() < max(10, len(y) // 2):
+        return False
+    a, b = _ranks(values[known]), _ranks(y[known])
+    if a.std() == 0 or b.std() == 0:
+        return False
+    if len(np.unique(b)) == 2:
+        return _parted(values[known], y[known])
+    return abs(float(np.corrcoef(a, b)[0, 1])) > SAME
+
+
+def _parted(values: Floats, y: Floats) -> bool:
+    """Whether one threshold parts two classes."""
+    low, high = values[y == y.min()], values[y == y.max()]
+    return bool(low.max() < high.min() or high.max() < low.min())
+
+
+def _ranks(values: Floats) -> Floats:
+    """Mean rank of each value among all."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts + 1) / 2)[places]
+
+
+def _is_sum(x: NDArray[np.float32], y: Floats) -> bool:
+    """Whether a linear model of few features leaves less than 1e-6 of the variance."""
+    if x.shape[1] > 200 or len(x) < 3 * x.shape[1]:
+        return False
+    full = np.column_stack([x.astype(np.float64), np.ones(len(x))])
+    fit, *_ = np.linalg.lstsq(full, y, rcond=None)
+    return bool(np.var(y - full @ fit) < 1e-6 * np.var(y))
+
+
+def _cell_warnings(table: Table, rows: Rows, roles: dict[str, Role]) -> Iterator[str]:
+    endless = [
+        n for n, r in roles.items() if r.name == "numeric" and _infinite(table.columns[n], r)
+    ]
+    if endless:
+        yield f"infinite values in {listed(endless)} count as missing"
+    texts = [n for n, r in roles.items() if r.name == "text"]
+    if texts:
+        yield (
+            f"text is dropped but for its length and kinds of characters ({listed(texts)}); "
+            "full text support is not part of this version"
+        )
+    for name, role in roles.items():
+        if role.name == "numeric" and "no numbers" in role.note:
+            yield f"column {name}: {role.note}; --categorical {name} keeps them as categories"
+        if role.note == MIXED:
+            yield f"column {name} holds {role.note}; --numeric {name} takes the words for missing"
+    same = _repeated(table)
+    if same > max(5, 0.02 * table.rows):
+        yield (
+            f"{same:,} rows repeat an earlier row ({same / table.rows:.0%}): "
+            "copies may stand in two splits"
+        )
+
+
+def _infinite(cells: Cells, role: Role) -> bool:
+    return bool(np.isinf(numbers(cells, role.style)).any())
+
+
+def _repeated(table: Table) -> int:
+    """Rows that equal an earlier one in every column, by a 64-bit hash."""
+    hashes = np.zeros(table.rows, np.uint64)
+    for cells in table.columns.values():
+        part = cells.codes if isinstance(cells, Strings) else np.asarray(cells.values, np.float64)
+        bits = (part.astype(np.float64) + 0.0).view(np.uint64)
+        hashes = (hashes ^ (bits ^ (bits >> np.uint64(29)))) * np.uint64(0xBF58476D1CE4E5B9)
+        hashes ^= hashes >> np.uint64(32)
+    return table.rows - len(np.unique(hashes))
+
+
+def _order_warnings(table: Table, rows: Rows, roles: dict[str, Role]) -> Iterator[str]:
+    for name, role in roles.items():
+        if role.name == "date" or (role.name == "numeric" and TIME_NAME.fullmatch(spaced(name))):
+            values = _numbers(table.columns[name].take(rows), role)
+            known = values[np.isfinite(values)]
+            if len(np.unique(known)) > 1 and (np.diff(known) >= 0).all():
+                yield (
+                    f"rows are in order of {name}: a random split may be too optimistic; "
+                    "--valid and --test take later rows"
+                )
+                return
+    for name, role in roles.items():
+        if role.name == "numeric" and _names_groups(name, table.columns[name].take(rows)):
+            yield f"column {name} looks like the id of a group whose rows stand in several splits"
+            return
+
+
+def _names_groups(name: str, cells: Cells) -> bool:
+    entity = spaced(name).lower().rstrip("#").strip(" _")
+    if entity not in ("subject", "patient", "user", "customer") and not (
+        ID_NAME.fullmatch(spaced(name)) and entity.endswith("id")
+    ):
+        return False
+    values = numbers(cells)
+    return not (values % 1).any() and len(np.unique(values)) * 2 <= len(values)

@@ -1,0 +1,124 @@
+"""A source to a table: the format is found, then the reader made for it does the rest."""
+
+import json
+from pathlib import Path
+
+from nntune.data import ducks
+from nntune.data.delimited import dialect, read_delimited, unique_names
+from nntune.data.files import file_format, plain_file, shown, utf8_file
+from nntune.data.table import Table
+from nntune.errors import DataError
+
+ENCODINGS = {"cp1252": "Windows-1252", "latin-1": "Latin-1", "utf-16": "UTF-16"}
+
+
+def read(source: str, hint: str | None = None) -> Table:
+    """The whole table, typed; the same content gives the same table, gzipped or not.
+
+    Args:
+        source: a path, '-' or 'sklearn:NAME'.
+        hint: name of the target, if known; tells a header from a first row.
+
+    Raises:
+        DataError: the source is not there or holds no table.
+    """
+    table = _read(source, hint)
+    if table.rows == 0:
+        raise DataError(f"{table.name} has a header and no rows")
+    return table
+
+
+def _read(source: str, hint: str | None) -> Table:
+    from nntune.data.arrays import read_arrays, read_sklearn
+
+    if source.startswith("sklearn:"):
+        return read_sklearn(source)
+    name = shown(source)
+    with plain_file(source) as path:
+        match file_format(source, path):
+            case "npz":
+                return read_arrays(path, name)
+            case "parquet":
+                return _read_typed(path, name, "parquet", hint)
+            case "jsonl":
+                return _read_typed(utf8_file(path, name)[0], name, "jsonl", hint)
+        plain, encoding = utf8_file(path, name)
+        table = read_delimited(plain, name, hint)
+    if encoding not in ENCODINGS:
+        return table
+    note = f"{name} is not UTF-8; it was read as {ENCODINGS[encoding]}"
+    return Table(table.name, table.columns, headerless=table.headerless, notes=(note, *table.notes))
+
+
+def _reader(path: Path, form: str) -> str:
+    if form == "parquet":
+        return f"read_parquet({ducks.literal(path)})"
+    return f"read_json({ducks.literal(path)}, format='newline_delimited', sample_size=-1)"
+
+
+def _complaint(path: Path, name: str, form: str) -> str:
+    if form == "parquet":
+        return f"{name} is not a whole parquet file; fetch or write it again"
+    place = f"{name}, line {_broken_line(path)}"
+    return f"{place}: this is not a JSON object; each line of a jsonl file holds one"
+
+
+def _broken_line(path: Path) -> int:
+    """Number of the first line that is no JSON object."""
+    with path.open(encoding="utf-8") as file:
+        return next((n for n, line in enumerate(file, 1) if not _is_object(line)), 1)
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return not line.strip() or isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _read_typed(path: Path, name: str, form: str, hint: str | None) -> Table:
+    """Parquet and JSON lines, which say themselves what their columns hold."""
+    import duckdb
+
+    con = ducks.connect()
+    try:
+        described = con.execute(f"describe select * from {_reader(path, form)}").fetchall()
+        types = {row[0]: row[1] for row in described}
+        flat = {n: t for n, t in types.items() if ducks.kind(t) != "nested"}
+        if form == "jsonl" and set(types) == {"json"}:
+            raise DataError(_complaint(path, name, form))
+        picked = [
+            f"{ducks.stored(ducks.quoted(n), t)} as c{i}" for i, (n, t) in enumerate(flat.items())
+        ]
+        if not picked:
+            raise DataError(f"{name} holds lists and structures only; nntune needs plain columns")
+        con.execute(
+            f"create temp table staged as select {', '.join(picked)} from {_reader(path, form)}"
+        )
+    except duckdb.Error:
+        raise DataError(_complaint(path, name, form)) from None
+    cells = ducks.columns(con, "staged", [ducks.kind(t) for t in flat.values()])
+    con.close()
+    names, renamed = unique_names(tuple(flat), name, hint)
+    nested = tuple(
+        f"column {n!r} holds lists or structures; it is left out" for n in types if n not in flat
+    )
+    return Table(name, dict(zip(names, cells, strict=True)), notes=nested + renamed)
+
+
+def column_names(source: str) -> list[str]:
+    """Names of the columns, without reading more than the head of a delimited file."""
+    from nntune.data.arrays import read_arrays, sklearn_names
+
+    if source.startswith("sklearn:"):
+        return sklearn_names(source)
+    name = shown(source)
+    with plain_file(source) as path:
+        form = file_format(source, path)
+        if form == "npz":
+            return list(read_arrays(path, name).columns)
+        if form != "csv":
+            return list(_read_typed(path, name, form, None).columns)
+        plain, _ = utf8_file(path, name)
+        found = dialect(ducks.connect(), plain, name, None)
+        return unique_names(found.names, name, None)[0]

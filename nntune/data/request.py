@@ -1,0 +1,45 @@
+"""What the user asked of the data, and the name a study takes from its source."""
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePath
+
+ENDINGS = (".csv", ".tsv", ".txt", ".tab", ".dat", ".parquet", ".pq", ".jsonl", ".ndjson", ".npz")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to read, what to predict, and what the user knows better than the detection.
+
+    Args:
+        source: a path, '-' for standard input, or 'sklearn:NAME'.
+        target: column to predict; its own where the source has one (sklearn, npz).
+        task: 'auto', 'binary', 'multiclass' or 'regression'.
+        valid: file whose rows validate, instead of a share of the source.
+        test: file whose rows test, instead of a share of the source.
+        seed: fixes which rows go where.
+    """
+
+    source: str
+    target: str | None = None
+    task: str = "auto"
+    ignore: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
+    valid: str | None = None
+    test: str | None = None
+    seed: int = 0
+
+
+def study_name(source: str) -> str:
+    """Name of a study on this source, fit to be a file name.
+
+    >>> [study_name(s) for s in ("data/adult.csv.gz", "sklearn:digits", "-", "my sales.csv")]
+    ['adult', 'digits', 'stdin', 'my_sales']
+    """
+    if source == "-":
+        return "stdin"
+    name = PurePath(source.removeprefix("sklearn:")).name
+    name = name[:-3] if name.lower().endswith(".gz") else name
+    ending = next((e for e in ENDINGS if name.lower().endswith(e)), "")
+    return re.sub(r"[^\w.+-]+", "_", name.removesuffix(name[len(name) - len(ending) :])) or "data"

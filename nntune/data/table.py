@@ -1,0 +1,240 @@
+"""The table as read: columns of numbers, strings or dates, and how strings become numbers.
+
+Strings are dictionary codes, so that a million rows of ten words hold ten strings.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+# What people write for "no value" among numbers; among strings only an empty cell is missing.
+MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "-", "--", ".", "#n/a", "<na>"})
+
+DATE_FORMATS = (
+    "%d.%m.%Y",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d-%m-%Y",
+    "%m-%d-%Y",
+    "%Y/%m/%d",
+    "%d %b %Y",
+    "%d-%b-%Y",
+    "%b %d, %Y",
+    "%d %B %Y",
+    "%B %d, %Y",
+)
+TIME_FORMATS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers; a missing one is nan."""
+
+    values: NDArray[Any]  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: Rows) -> "Numbers":
+        return Numbers(self.values[rows])
+
+
+@dataclass(frozen=True)
+class Strings:
+    """Strings as codes into sorted levels; a missing one is -1."""
+
+    codes: NDArray[np.int32]  # (N,)
+    levels: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def take(self, rows: Rows) -> "Strings":
+        return Strings(self.codes[rows], self.levels)
+
+    def packed(self) -> "Strings":
+        """The same cells without the levels that do not occur."""
+        used = np.flatnonzero(self.counts())
+        if len(used) == len(self.levels):
+            return self
+        places = np.full(len(self.levels) + 1, -1, np.int32)
+        places[used] = np.arange(len(used), dtype=np.int32)
+        return Strings(places[self.codes], tuple(self.levels[i] for i in used))
+
+    def counts(self) -> NDArray[np.intp]:  # (levels,)
+        """How often each level occurs."""
+        return np.bincount(self.codes + 1, minlength=len(self.levels) + 1)[1:]
+
+
+@dataclass(frozen=True)
+class Dates:
+    """Moments in seconds since 1970 (UTC); a missing one is nan."""
+
+    values: Floats  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: Rows) -> "Dates":
+        return Dates(self.values[rows])
+
+
+Cells = Numbers | Strings | Dates
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of one length.
+
+    Args:
+        name: how messages call the source.
+        target: the column that the source itself says is to be predicted.
+        test: rows that the source itself keeps apart.
+        headerless: the columns were named by position.
+        notes: what reading noticed, in sentences.
+    """
+
+    name: str
+    columns: dict[str, Cells]
+    target: str | None = None
+    test: "Table | None" = None
+    headerless: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+
+def strings(values: Sequence[str | None]) -> Strings:
+    """Strings from plain values; None and '' are missing.
+
+    >>> strings(["b", None, "a", "b"])
+    Strings(codes=array([ 1, -1,  0,  1], dtype=int32), levels=('a', 'b'))
+    """
+    levels = sorted({v for v in values if v})
+    places = {level: i for i, level in enumerate(levels)}
+    codes = np.fromiter((places.get(v or "", -1) for v in values), np.int32, len(values))
+    return Strings(codes, tuple(levels))
+
+
+def spelled(value: float) -> str:
+    """A number as its label.
+
+    >>> spelled(3.0), spelled(0.25)
+    ('3', '0.25')
+    """
+    value = float(value)
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+
+
+def labels(cells: Cells) -> Strings:
+    """Any column as categories; levels are in code point order."""
+    if isinstance(cells, Strings):
+        return cells
+    values = np.asarray(cells.values, np.float64)
+    distinct, codes = np.unique(values, return_inverse=True)
+    known = distinct[~np.isnan(distinct)]
+    names = [spelled(v) for v in known]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    places = np.full(len(distinct), -1, np.int32)
+    places[order] = np.arange(len(names), dtype=np.int32)
+    return Strings(places[codes], tuple(names[i] for i in order))
+
+
+def number_style(levels: Sequence[str]) -> str:
+    """How numbers are written: 'point', 'comma' (3,14 or 1.234,5) or 'thousands' (1,234.5).
+
+    >>> number_style(["1,5", "2"]), number_style(["1,234", "950"]), number_style(["1.5"])
+    ('comma', 'thousands', 'point')
+    """
+    marked = [s for s in levels if "," in s]
+    if not marked:
+        return "point"
+    if any("." in s for s in marked):
+        return (
+            "thousands" if all(s.rfind(".") > s.rfind(",") for s in marked if "." in s) else "comma"
+        )
+    grouped = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+    return "thousands" if all(grouped.fullmatch(s) for s in marked) else "comma"
+
+
+def _number(text: str, style: str) -> float:
+    if style != "point" and "," in text:
+        mark, group = (",", ".") if style == "comma" else (".", ",")
+        text = text.replace(group, "").replace(mark, ".")
+    # Python takes 1_000 for a number; in a table it is a name.
+    return float("x" if "_" in text else text)
+
+
+def level_numbers(levels: Sequence[str], style: str) -> tuple[Floats, NDArray[np.bool_]]:
+    """Numbers that the levels spell, nan where they spell none, and which are not numbers at all.
+
+    >>> level_numbers(["1,5", "NA", "abc"], "comma")
+    (array([1.5, nan, nan]), array([False, False,  True]))
+    """
+    values = np.full(len(levels), np.nan)
+    junk = np.zeros(len(levels), np.bool_)
+    for i, text in enumerate(levels):
+        if text.lower() in MISSING:
+            continue
+        try:
+            values[i] = _number(text, style)
+        except ValueError:
+            junk[i] = True
+    return values, junk
+
+
+def numbers(cells: Cells, style: str = "point") -> Floats:  # (N,)
+    """Any column as numbers; what is none is nan."""
+    if isinstance(cells, Strings):
+        cells = cells.packed()
+        values, _ = level_numbers(cells.levels, style)
+        return np.append(values, np.nan)[cells.codes]
+    return np.asarray(cells.values, np.float64)
+
+
+def date_format(levels: Sequence[str]) -> str | None:
+    """The first format that reads every level ('iso' is tried first), or None.
+
+    Day before month where both would do: most of the world writes so.
+
+    >>> date_format(["2020-01-31"]), date_format(["12/31/2020"]), date_format(["monday"])
+    ('iso', '%m/%d/%Y', None)
+    """
+    if not levels or not all(any(c.isdigit() for c in s) for s in levels[:20]):
+        return None
+    formats = ["iso", *(d + t for d in DATE_FORMATS for t in TIME_FORMATS)]
+    return next((f for f in formats if _reads(f, levels)), None)
+
+
+def _reads(pattern: str, levels: Sequence[str]) -> bool:
+    return all(moment(s, pattern) == moment(s, pattern) for s in levels)
+
+
+def moment(text: str, pattern: str) -> float:
+    """Seconds since 1970 (UTC) of a date, nan if it is none in this format."""
+    try:
+        when = (
+            datetime.fromisoformat(text) if pattern == "iso" else datetime.strptime(text, pattern)
+        )
+    except ValueError:
+        return float("nan")
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def moments(cells: Cells, pattern: str) -> Floats:  # (N,) seconds since 1970
+    """Any column as dates; what is none is nan."""
+    if isinstance(cells, Strings):
+        cells = cells.packed()
+        values = np.array([moment(s, pattern) for s in cells.levels], np.float64)
+        return np.append(values, np.nan)[cells.codes]
+    return np.asarray(cells.values, np.float64)

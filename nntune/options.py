@@ -1,0 +1,118 @@
+"""What the command line takes, each option once, for the commands that share it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nntune.errors import Error
+
+
+def _columns(context: typer.Context, incomplete: str) -> list[str]:
+    """Column names of the data file typed so far, for the shell's completion."""
+    from nntune.data import column_names
+
+    try:
+        names = column_names(str(context.params.get("data") or ""))
+    except (Error, OSError):
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _studies(incomplete: str) -> list[str]:
+    """Names of the studies here, for the shell's completion."""
+    from nntune import study
+
+    try:
+        return [s.name for s in study.studies(Path("studies")) if s.name.startswith(incomplete)]
+    except Error:
+        return []
+
+
+def option(*names: str, panel: str, help: str, **rest: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **rest)
+
+
+DATA, SPACE, BUDGET, WHERE = "Data", "Search space", "Budget", "Where and how"
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        show_default=False,
+        help="A csv, tsv, parquet, jsonl or npz file (.gz too), - for standard input, "
+        "or sklearn:digits, breast_cancer, diabetes, iris, wine.",
+    ),
+]
+Target = Annotated[
+    str | None,
+    option(
+        "-t", "--target", panel=DATA, metavar="COLUMN",
+        help="What to predict.", autocompletion=_columns,
+    ),
+]  # fmt: skip
+Task = Annotated[
+    str,
+    option(
+        "--task", panel=DATA, metavar="TASK",
+        help="binary, multiclass or regression; read from the target if not given.",
+    ),
+]  # fmt: skip
+Ignore = Annotated[
+    list[str] | None,
+    option("--ignore", panel=DATA, metavar="COLUMN", help="Leave a column out; may be repeated."),
+]
+Categorical = Annotated[
+    list[str] | None,
+    option("--categorical", panel=DATA, metavar="COLUMN", help="Read a column as categories."),
+]
+Numeric = Annotated[
+    list[str] | None,
+    option("--numeric", panel=DATA, metavar="COLUMN", help="Read a column as numbers."),
+]
+ValidFile = Annotated[
+    str | None,
+    option("--valid", panel=DATA, metavar="FILE", help="Validation rows, instead of 16 %."),
+]
+TestFile = Annotated[
+    str | None,
+    option("--test", panel=DATA, metavar="FILE", help="Test rows, instead of 20 %; kept locked."),
+]
+Seed = Annotated[
+    int,
+    option("--seed", panel=WHERE, min=0, help="Fixes the split, the draws and the training."),
+]
+SpaceFile = Annotated[
+    Path | None,
+    option("--space", panel=SPACE, metavar="FILE", help="Ranges from a TOML file."),
+]
+Json = Annotated[bool, typer.Option("--json", help="The result as JSON on standard output.")]
+Database = Annotated[
+    Path | None,
+    typer.Option("--db", metavar="FILE", help="The study's file, instead of studies/NAME.db."),
+]
+StudyName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="STUDY",
+        show_default=False,
+        autocompletion=_studies,
+        help="A study's name or file; not needed where there is one study.",
+    ),
+]
+
+
+def _range(flag: str, what: str) -> Any:
+    return option(flag, panel=SPACE, metavar="RANGE", help=what)
+
+
+HiddenLayers = Annotated[str | None, _range("--hidden-layers", "How many hidden layers.")]
+Units = Annotated[str | None, _range("--units", "Units of a hidden layer.")]
+LayerShape = Annotated[str | None, _range("--shape", "flat, or taper: each layer half as wide.")]
+DropoutRate = Annotated[str | None, _range("--dropout", "Share of units dropped while training.")]
+L1 = Annotated[str | None, _range("--l1", "Strength of the penalty l1 * sum|w| on weights.")]
+L2 = Annotated[str | None, _range("--l2", "Strength of the penalty l2 * sum w^2 on weights.")]
+BatchSize = Annotated[str | None, _range("--batch-size", "Examples of a gradient step.")]
+Epochs = Annotated[str | None, _range("--epochs", "Longest training, in passes over the data.")]
+LearningRate = Annotated[str | None, _range("--lr", "Learning rate.")]
+ActivationName = Annotated[str | None, _range("--activation", "relu, tanh, gelu or silu.")]
+OptimizerName = Annotated[str | None, _range("--optimizer", "adam or sgd (with momentum 0.9).")]

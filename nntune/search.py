@@ -1,0 +1,414 @@
+"""The order of ask, train to a rung, cut, tell; and which trials share a stack.
+
+A bracket of trials is asked at once, trained to rising rungs (1, 3, 9, ... epochs) and cut at
+each: successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943) in which a trial has to
+be among the best 1/eta of all trials that were ever seen at the rung, as in ASHA (Li et al.
+2020, arXiv:1810.05934). Nothing here depends on time, on the number of workers or on which
+worker is faster, but for the deadline itself.
+"""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Future, as_completed
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nntune.errors import AllFailedError
+from nntune.metrics import METRICS
+from nntune.space import Space
+from nntune.study import Definition, Outcome, Trial, Writer
+from nntune.trials import Problem, Progress, Setting, Shape, hidden_widths
+from nntune.workers import Workers
+
+if TYPE_CHECKING:
+    from nntune.tpe import Observation
+
+# Parameters, moments and activations of a stack should stay in the second-level cache.
+_STACK_BYTES = 1 << 20
+_LARGEST_STACK = 32
+
+
+class Plan(NamedTuple):
+    """How a study halves its trials; written into the study when it is created."""
+
+    width: int = 32  # trials of a bracket
+    eta: int = 3
+    rungs: tuple[int, ...] = (1, 3, 9, 27, 81, 100)
+    patience: int = 20
+
+
+class Budget(NamedTuple):
+    """When to stop; `deadline` is on time.monotonic()."""
+
+    trials: int | None = None
+    deadline: float = math.inf
+
+
+class Update(NamedTuple):
+    """Where a search stands; given after every stack and every rung."""
+
+    bracket: int
+    rung: int  # epochs that the bracket is trained to
+    training: int  # trials of the bracket still in training
+    states: Mapping[str, int]  # trials of the study by state
+    best: Trial | None
+    rung_done: bool
+
+
+def rungs(
+    epochs: int, rows: int, batch_size: int, eta: int = 3, steps: int = 30
+) -> tuple[int, ...]:
+    """Epochs at which a bracket is cut; the last is the whole training.
+
+    >>> rungs(100, 10_000, 64)
+    (1, 3, 9, 27, 81, 100)
+    >>> rungs(100, 400, 64)
+    (5, 15, 45, 100)
+
+    Args:
+        epochs: of a whole training.
+        rows: of the training split.
+        batch_size: a typical one.
+        eta: factor from rung to rung.
+        steps: the first rung has at least so many of the typical batch size.
+    """
+    first = math.ceil(steps / math.ceil(rows / batch_size))
+    rising = []
+    while first < epochs:
+        rising.append(first)
+        first *= eta
+    return (*rising, epochs)
+
+
+def survivors(
+    bracket: Mapping[int, tuple[float, ...]],
+    seen: Mapping[int, tuple[float, ...]],
+    eta: int,
+    least: int,
+) -> set[int]:
+    """Trials of a bracket that go on: the best 1/eta of all seen, and at least `least` of its own.
+
+    >>> bracket = {3: (0.1,), 4: (0.5,)}
+    >>> survivors(bracket, {1: (0.2,), 2: (0.3,)} | bracket, eta=3, least=1)
+    {3}
+
+    Args:
+        bracket: trial number to what it is ranked by, lower is better; ties go to the earlier.
+        seen: the same for all trials that reached this rung, the bracket's included.
+        eta: one in eta goes on.
+        least: of the bracket that go on in any case.
+    """
+    ranked = sorted(seen, key=lambda number: (seen[number], number))
+    top = set(ranked[: len(ranked) // eta])
+    own = [number for number in ranked if number in bracket]
+    return {number for number in own if number in top} | set(own[:least])
+
+
+class Search:
+    """A search over one study, resumed from what the study holds.
+
+    Args:
+        writer: the open study.
+        space: of its definition.
+        problem: size of the data that the workers hold.
+        workers: who trains.
+    """
+
+    def __init__(self, writer: Writer, space: Space, problem: Problem, workers: Workers) -> None:
+        self._writer, self._space, self._problem, self._workers = writer, space, problem, workers
+        self._definition: Definition = writer.definition
+        training = dict(self._definition.training)
+        self._product = training.pop("product")
+        self._plan = Plan(**{**training, "rungs": tuple(training["rungs"])})
+        self._minimize = METRICS[self._definition.metric].direction == "minimize"
+        self._propose = Proposer(space, self._definition)
+        self._trials = {trial.number: trial for trial in writer.trials()}
+        self._best = max(self._ended(), key=self._rank_of_best, default=None)
+
+    def run(self, budget: Budget) -> Iterator[Update]:
+        """Brackets until the budget is spent; each update comes after its results are stored.
+
+        Raises:
+            AllFailedError: no trial of the study could be trained.
+        """
+        while bracket := self._open_bracket(budget):
+            yield from self._run_bracket(bracket, budget.deadline)
+            if all(trial.state == "failed" for trial in self._trials.values()):
+                reasons = sorted({trial.reason for trial in self._trials.values()})
+                raise AllFailedError(
+                    f"all {len(self._trials)} trials failed ({', '.join(reasons)}); "
+                    "lower --lr or scale the data."
+                )
+
+    def _open_bracket(self, budget: Budget) -> list[int]:
+        """Numbers of the trials to train next: orphans of a killed search first, else new ones."""
+        orphans = [number for number, trial in self._trials.items() if trial.state == "running"]
+        if orphans:
+            self._writer.retry(orphans)
+            return orphans
+        first = len(self._trials)
+        count = self._plan.width
+        if budget.trials is not None:
+            count = min(count, budget.trials - first)
+        if count <= 0 or time.monotonic() >= budget.deadline:
+            return []
+        return self._ask(first, count)
+
+    def _ask(self, first: int, count: int) -> list[int]:
+        distributions = self._space.distributions()
+        proposals = self._propose(list(self._trials.values()), count)
+        bracket = 1 + max((trial.bracket for trial in self._trials.values()), default=-1)
+        asked = [
+            (first + place, params, {name: distributions[name] for name in params})
+            for place, params in enumerate(proposals)
+        ]
+        self._writer.begin(bracket, asked)
+        for number, params, _ in asked:
+            self._trials[number] = Trial.new(number, params, bracket)
+        return [number for number, _, _ in asked]
+
+    def _run_bracket(self, numbers: Sequence[int], deadline: float) -> Iterator[Update]:
+        alive = {number: self._progress(number) for number in numbers}
+        index = self._trials[numbers[0]].bracket
+        for rung in self._plan.rungs:
+            for trained in self._train(list(alive.values()), rung, deadline):
+                alive |= {member.number: member for member in trained}
+                yield self._update(index, rung, len(alive), rung_done=False)
+            outcomes = self._cut(index, rung, alive)
+            self._tell(outcomes)
+            alive = {o.number: alive[o.number] for o in outcomes if o.state == "running"}
+            yield self._update(index, rung, len(alive), rung_done=True)
+            if not alive:
+                return
+
+    def _train(
+        self, members: Sequence[Progress], rung: int, deadline: float
+    ) -> Iterator[list[Progress]]:
+        """Members as their stacks reach the rung, in any order."""
+        configurations = {m.number: self._configuration(m.number) for m in members}
+        formed = stacks(members, configurations, self._problem, self._workers.count)
+        pending = {self._submit(stack, rung, deadline): stack for stack in formed}
+        interrupted = []
+        for future in as_completed(pending):
+            try:
+                yield future.result()
+            except BrokenExecutor:
+                interrupted.append(pending[future])
+        # A dead worker takes the work of all with it. Again one by one, to find who killed it.
+        for stack in interrupted:
+            for part in (stack, *([member] for member in stack)):
+                try:
+                    yield self._submit(part, rung, deadline).result()
+                except BrokenExecutor:
+                    if len(part) == 1 and part is not stack:
+                        yield [part[0]._replace(outcome="crashed")]
+                else:
+                    if part is stack:
+                        break
+
+    def _submit(
+        self, stack: list[Progress], rung: int, deadline: float
+    ) -> "Future[list[Progress]]":
+        params = self._configuration(stack[0].number)
+        setting = Setting(
+            shape_of(params, self._problem),
+            params["batch_size"],
+            params["optimizer"],
+            self._definition.metric,
+            self._plan.patience,
+            self._definition.seed,
+            self._product,
+        )
+        return self._workers.train(stack, setting, self._problem, rung, deadline)
+
+    def _cut(self, bracket: int, rung: int, alive: Mapping[int, Progress]) -> list[Outcome]:
+        """What becomes of each member at a rung."""
+        scored = {n: m for n, m in alive.items() if m.outcome in ("", "early stop", "epochs")}
+        here = {n: self._rank(member.value, member.loss) for n, member in scored.items()}
+        seen = self._seen(rung) | here
+        mine = {n: rank for n, rank in seen.items() if self._trials[n].bracket == bracket}
+        if self._definition.pruner == "none":
+            going_on = set(alive)
+        else:
+            least = 3 if bracket == 0 else 1
+            going_on = survivors(mine, seen, self._plan.eta, least)
+        timed_out = {n: m for n, m in alive.items() if m.outcome == "time" and m.best_epoch}
+        latest = min(
+            timed_out, key=lambda n: self._rank(alive[n].value, alive[n].loss), default=None
+        )
+        return [
+            _outcome(member, rung, goes_on=number in going_on or number == latest)
+            for number, member in alive.items()
+        ]
+
+    def _seen(self, rung: int) -> dict[int, tuple[float, ...]]:
+        """Ranks of trials that reached a rung, or ended well before it."""
+        seen = {}
+        for number, trial in self._trials.items():
+            value = trial.rungs.get(rung)
+            if value is None and trial.state == "complete" and max(trial.rungs, default=0) < rung:
+                value = trial.value
+            if value is not None:
+                seen[number] = self._rank(value, trial.losses.get(rung, trial.loss or 0.0))
+        return seen
+
+    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+        self._writer.report(outcomes)
+        for outcome in outcomes:
+            trial = self._trials[outcome.number].with_outcome(outcome)
+            self._trials[outcome.number] = trial
+            if trial.state != "running" and trial.value is not None:
+                self._best = (
+                    max([self._best, trial], key=self._rank_of_best) if self._best else trial
+                )
+
+    def _rank(self, value: float, loss: float) -> tuple[float, ...]:
+        return (value if self._minimize else -value, loss)
+
+    def _rank_of_best(self, trial: Trial) -> tuple[float, ...]:
+        assert trial.value is not None
+        return (-trial.value if self._minimize else trial.value, -trial.number)
+
+    def _ended(self) -> list[Trial]:
+        return [
+            trial
+            for trial in self._trials.values()
+            if trial.state in ("complete", "pruned") and trial.value is not None
+        ]
+
+    def _configuration(self, number: int) -> dict[str, Any]:
+        return self._space.params(self._trials[number].params)
+
+    def _progress(self, number: int) -> Progress:
+        params = self._configuration(number)
+        keys = ("lr", "l1", "l2", "dropout", "epochs")
+        return Progress(number, **{key: params[key] for key in keys})
+
+    def _update(self, bracket: int, rung: int, training: int, *, rung_done: bool) -> Update:
+        states: dict[str, int] = defaultdict(int)
+        for trial in self._trials.values():
+            states[trial.state] += 1
+        return Update(bracket, rung, training, states, self._best, rung_done)
+
+
+def _outcome(member: Progress, rung: int, *, goes_on: bool) -> Outcome:
+    """What is stored of a member at a rung."""
+    state, reason = "running", ""
+    if member.outcome in ("diverged", "crashed"):
+        state, reason = "failed", f"{member.outcome} at epoch {member.epoch}"
+    elif member.outcome in ("early stop", "epochs"):
+        state, reason = "complete", member.outcome
+    elif member.outcome == "time":
+        state, reason = ("complete" if goes_on else "pruned"), "time"
+    elif not goes_on:
+        state, reason = "pruned", f"rung {rung}"
+    has_value = state != "failed" and member.best_epoch > 0
+    step = rung if not member.outcome else member.epoch
+    return Outcome(
+        number=member.number,
+        state=state,
+        value=member.value if has_value else None,
+        loss=member.loss if has_value else None,
+        epoch=member.best_epoch or None,
+        rungs={step: member.value} if has_value else {},
+        losses={step: member.loss} if has_value else {},
+        reason=reason,
+        seconds=member.seconds,
+        curve=member.curve,
+    )
+
+
+def shape_of(params: Mapping[str, Any], problem: Problem) -> Shape:
+    """The network that a configuration describes."""
+    hidden = hidden_widths(params["hidden_layers"], params["units"], params["shape"])
+    return Shape(problem.inputs, hidden, problem.classes or 1, params["activation"])
+
+
+def stacks(
+    members: Sequence[Progress],
+    configurations: Mapping[int, Mapping[str, Any]],
+    problem: Problem,
+    workers: int,
+) -> list[list[Progress]]:
+    """Members dealt to stacks, those that take longest first.
+
+    Members of one shape, batch size, optimizer and epoch share a stack as far as its working
+    set fits the cache: beyond that, and for networks that fill it alone, sharing gains nothing.
+    """
+    groups: dict[tuple[Any, ...], list[Progress]] = defaultdict(list)
+    for member in members:
+        params = configurations[member.number]
+        shape = shape_of(params, problem)
+        groups[shape, params["batch_size"], params["optimizer"], member.epoch].append(member)
+    dealt = []
+    for (shape, batch_size, _, _), group in groups.items():
+        most = max(1, min(_LARGEST_STACK, _STACK_BYTES // working_set(shape, batch_size)))
+        count = math.ceil(len(group) / most)
+        parts = [group[place::count] for place in range(count)]
+        dealt += [(step_seconds(shape, batch_size, len(part)) / batch_size, part) for part in parts]
+    dealt.sort(key=lambda pair: (-pair[0], pair[1][0].number))
+    return [part for _, part in dealt]
+
+
+def working_set(shape: Shape, batch_size: int) -> int:
+    """Bytes of a member that a training step touches: parameters, moments and activations."""
+    return 4 * (4 * shape.parameters + 3 * batch_size * sum(shape.hidden))
+
+
+def step_seconds(shape: Shape, batch_size: int, members: int) -> float:
+    """Estimated duration of a training step of a stack, to deal out the longest first.
+
+    Calls cost about 2 microseconds each, products run at about 1e11 operations a second, and
+    an update moves 28 bytes a parameter.
+    """
+    calls = 12 + 10 * len(shape.hidden)
+    operations = 6 * batch_size * shape.weights
+    return 2e-6 * calls + members * (operations / 1e11 + 28 * shape.parameters / 2e10)
+
+
+class Proposer:
+    """The sampler of a study: the next configurations, fixed by the study's seed and its trials.
+
+    Trial 0 is the default configuration. The first bracket fills the space evenly around it; later
+    ones follow the sampler. Optuna stores no state of a sampler, so every bracket draws with a seed
+    of its own, made of its first trial: a search that was killed draws what it would have drawn.
+    """
+
+    def __init__(self, space: Space, definition: Definition) -> None:
+        from nntune.tpe import BatchTPESampler
+
+        self._space, self._definition = space, definition
+        self._distributions = space.distributions()
+        self._sampler = BatchTPESampler()
+
+    def __call__(self, trials: Sequence[Trial], count: int) -> list[dict[str, Any]]:
+        """Configurations of the next trials, as Optuna keeps them."""
+        from nntune.tpe import sobol
+
+        first, study_seed = len(trials), self._definition.seed
+        if not self._distributions:
+            return [{} for _ in range(count)]
+        default = [] if first else [self._space.optuna_params(self._space.default)]
+        rest = count - len(default)
+        if self._definition.sampler == "qmc":
+            before = max(first - 1, 0)
+            return default + sobol(self._distributions, before + rest, [study_seed, 3])[before:]
+        if not first and self._definition.sampler == "tpe":
+            return default + sobol(self._distributions, rest, [study_seed, 3])
+        known = (
+            [_observation(trial) for trial in trials] if self._definition.sampler == "tpe" else []
+        )
+        return default + self._sampler.propose(
+            known, self._distributions, rest, [study_seed, 3, first],
+            maximize=self._definition.direction == "maximize",
+        )  # fmt: skip
+
+
+def _observation(trial: Trial) -> "Observation":
+    """A finished trial as the sampler sees it."""
+    from nntune.tpe import COMPLETE, FAILED, Observation
+
+    steps = {"complete": COMPLETE, "pruned": max(trial.rungs, default=-1), "failed": FAILED}
+    value = math.nan if trial.value is None else trial.value
+    return Observation(trial.number, trial.params, value, steps[trial.state])

@@ -1,0 +1,178 @@
+"""One `nntune search` from its flags to a finished study: data, space, study, workers, progress."""
+
+import math
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from nntune import __version__, study
+from nntune.data import Dataset, Request, load, study_name
+from nntune.errors import NotFoundError, UsageError, did_you_mean
+from nntune.metrics import METRICS, metric_for
+from nntune.progress import Display
+from nntune.search import Budget, Plan, Search, rungs
+from nntune.space import Space, build
+from nntune.study import Definition, View, Writer
+from nntune.trials import Problem
+from nntune.workers import Workers
+
+SAMPLERS = ("tpe", "qmc", "random")
+PRUNERS = ("halving", "none")
+DEVICES = ("cpu", "cuda", "mps", "auto")
+DEFAULT_TRIALS = 128
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for; `deadline` is on time.monotonic()."""
+
+    request: Request
+    metric: str | None
+    ranges: dict[str, str]
+    space_file: Path | None
+    trials: int | None
+    deadline: float | None
+    patience: int | None
+    study: str | None
+    db: Path | None
+    sampler: str
+    pruner: str
+    workers: int | None
+    device: str
+    update_space: bool
+    fresh: bool
+    command: str
+
+
+def run(options: Options, *, quiet: bool = False) -> View:
+    """Searches until the budget is spent and returns the study.
+
+    Raises:
+        Error: see the kinds in nntune.errors.
+    """
+    _check(options)
+    build(options.ranges, options.space_file)  # mistakes in ranges before reading the data
+    name = options.study or study_name(options.request.source)
+    path = options.db or study.default_path(name)
+    count = options.workers or (_cores() if options.device == "cpu" else 1)
+    with Workers(count, options.device) as workers:
+        dataset = load(options.request)
+        metric = metric_for(dataset.task, options.metric)
+        space = build(options.ranges, options.space_file, rows=len(dataset.train.x))
+        definition = _definition(options, dataset, space, metric, _product(path, name, workers))
+        problem = Problem(
+            dataset.train.x.shape[1], len(dataset.train.x), len(dataset.classes),
+            dataset.target_scale,
+        )  # fmt: skip
+        train, valid = dataset.train, dataset.valid
+        workers.share({"x": train.x, "y": train.y, "x_valid": valid.x, "y_valid": valid.y})
+        with study.open_writer(
+            path, name, definition, update_space=options.update_space, fresh=options.fresh
+        ) as writer:
+            budget = _budget(options)
+            search = Search(writer, space, problem, workers)
+            notes = [_understood(dataset, metric), *dataset.warnings, _standing(writer, budget)]
+            with Display(writer.name, metric, budget, notes, quiet=quiet) as display:
+                for update in search.run(budget):
+                    display.show(update)
+            return study.read(path, writer.name)
+
+
+def _cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _check(options: Options) -> None:
+    for flag, value, allowed in (
+        ("--sampler", options.sampler, SAMPLERS),
+        ("--pruner", options.pruner, PRUNERS),
+        ("--device", options.device, DEVICES),
+    ):
+        if value not in allowed:
+            raise UsageError(
+                f"{flag} {value}: there are {', '.join(allowed)}.{did_you_mean(value, allowed)}"
+            )
+
+
+def _budget(options: Options) -> Budget:
+    if options.trials is None and options.deadline is None:
+        return Budget(DEFAULT_TRIALS)
+    return Budget(options.trials, math.inf if options.deadline is None else options.deadline)
+
+
+def _understood(dataset: Dataset, metric: str) -> str:
+    """One line on what was read."""
+    counts = dataset.counts
+    kind = f"{len(dataset.classes)} classes" if dataset.classes else "numbers"
+    rows = ", ".join(f"{counts[split]:,} {split}" for split in ("train", "valid", "test"))
+    return (
+        f"{dataset.name}: {len(dataset.features)} features, target {dataset.target} "
+        f"({dataset.task}, {kind}), rows {rows} (locked); metric {metric}"
+    )
+
+
+def _standing(writer: Writer, budget: Budget) -> str:
+    """One line on the study: new, resumed or finished."""
+    trials = writer.trials()
+    done = sum(trial.state != "running" for trial in trials)
+    place = f"study {writer.name} in {writer.path}"
+    if not trials:
+        return f"{place}: new"
+    if budget.trials is not None and done >= budget.trials:
+        return f"{place}: {done} of {budget.trials} trials done, nothing left to do"
+    adopted = f", {len(trials) - done} of them unfinished and taken up again"
+    return f"{place}: resumed after {len(trials)} trials" + adopted * (done < len(trials))
+
+
+def _product(path: Path, name: str, workers: Workers) -> str:
+    """The library that multiplies matrices: the study's own if it has one.
+
+    Libraries round differently, so the choice belongs to the study; a resumed one keeps it.
+    """
+    try:
+        return str(study.read(path, name).definition.training["product"])
+    except NotFoundError:
+        return workers.fastest_product()
+
+
+def _definition(
+    options: Options, dataset: Dataset, space: Space, metric: str, product: str
+) -> Definition:
+    """What the study is; resuming compares it with what the file says."""
+    longest = int(space["epochs"].bounds[1])
+    typical = round(math.sqrt(math.prod(space["batch_size"].bounds)))
+    plan = Plan(
+        rungs=rungs(longest, len(dataset.train.x), typical),
+        patience=options.patience or max(longest // 5, 10),
+    )
+    request = options.request
+    data: dict[str, Any] = {
+        "source": request.source,
+        "target": dataset.target,
+        "task": dataset.task,
+        "classes": list(dataset.classes),
+        "features": len(dataset.features),
+        "counts": dataset.counts,
+        "split": dataset.split_summary,
+        "fingerprint": dataset.fingerprint,
+    }
+    libraries = ("optuna", "torch", "numpy", "scikit-learn", "duckdb")
+    return Definition(
+        data=data,
+        space={each.name: each.text for each in space.hyperparameters},
+        metric=metric,
+        direction=METRICS[metric].direction,
+        seed=request.seed,
+        sampler=options.sampler,
+        pruner=options.pruner,
+        training={**plan._asdict(), "rungs": list(plan.rungs), "product": product},
+        versions={"nntune": __version__, "python": platform.python_version()}
+        | {library: version(library) for library in libraries},
+        command=options.command,
+    )

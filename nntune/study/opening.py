@@ -1,0 +1,192 @@
+"""Opening a study for its one writer: made, gone on with, or refused with what differs."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from nntune.errors import DatabaseError, RefusedError
+from nntune.study.changes import Addition, additions, changes, check
+from nntune.study.database import (
+    SCHEMA,
+    TABLES,
+    Stored,
+    definition_of,
+    faults,
+    is_blank,
+    reading,
+    stored_studies,
+)
+from nntune.study.lock import locked
+from nntune.study.records import Definition
+from nntune.study.rows import load_trials
+from nntune.study.writer import StoredForm, Writer, insert_params, transaction
+
+
+def open_writer(
+    path: Path,
+    name: str,
+    definition: Definition,
+    *,
+    update_space: bool = False,
+    fresh: bool = False,
+) -> Writer:
+    """Create a study, or go on with the one of that name.
+
+    Args:
+        path: of the database; it and its folder are made if they are not there.
+        name: of the study.
+        definition: what it is, or what it should be.
+        update_space: accept another search space; the old one is kept in the history.
+        fresh: always a new study, called NAME-2, NAME-3, ... beside the ones there are.
+
+    Raises:
+        RefusedError: the study there is not the one defined.
+        DatabaseError: the file is in use, of something else, or cannot be written.
+    """
+    definition = Definition.from_json(definition.to_json())
+    if not is_blank(path):
+        _inspected(path)  # before anything is made beside a file that is not ours
+    _make_folder(path.parent)
+    with ExitStack() as stack, faults(path, "cannot be written"):
+        stack.enter_context(locked(path))
+        if is_blank(path):
+            _create(path)
+        found = _inspected(path)
+        if fresh:
+            name = _free_name(name, found)
+        study = found.get(name)
+        added = _resumed(path, study, definition, update_space) if study else []
+        connection = stack.enter_context(_connected(path))
+        with transaction(connection, path):
+            study = _stored(connection, study, name, definition, added)
+        return Writer(path, study, connection, stack.pop_all())
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(f"the folder {folder} cannot be made: {error.strerror}.") from error
+
+
+def _inspected(path: Path) -> dict[str, Stored]:
+    with reading(path) as connection:
+        return {study.name: study for study in stored_studies(connection, path)}
+
+
+def _create(path: Path) -> None:
+    """Optuna's tables and ours, as a whole file or not at all."""
+    from optuna.storages import RDBStorage
+
+    new = path.with_name(f"{path.name}-new")
+    new.unlink(missing_ok=True)
+    storage = RDBStorage("sqlite:///:memory:")
+    pooled = storage.engine.raw_connection()
+    memory: Any = pooled.driver_connection
+    try:
+        with closing(sqlite3.connect(new)) as connection:
+            memory.backup(connection)
+            connection.executescript(TABLES)
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
+        pooled.close()
+        storage.engine.dispose()
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+    """The file for writing; at the end the log is folded into it."""
+    with closing(sqlite3.connect(path.absolute(), timeout=60, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.executescript(TABLES)
+        try:
+            yield connection
+        finally:
+            # Leaving the mode of the log lets a read-only folder be read, and readers leave
+            # nothing behind. While there are readers it fails, which does no harm.
+            connection.execute("PRAGMA busy_timeout = 100")
+            for pragma in ("wal_checkpoint(TRUNCATE)", "journal_mode = DELETE"):
+                with suppress(sqlite3.OperationalError):
+                    connection.execute(f"PRAGMA {pragma}")
+
+
+def _free_name(name: str, taken: Iterable[str]) -> str:
+    free, count = name, 1
+    while free in taken:
+        count += 1
+        free = f"{name}-{count}"
+    return free
+
+
+def _resumed(
+    path: Path, study: Stored, definition: Definition, update_space: bool
+) -> list[Addition] | None:
+    """What to add to the trials of a changed study; None if it is as it was.
+
+    Raises:
+        RefusedError: the study is not ours or differs too much.
+    """
+    if study.definition is None:
+        raise RefusedError(
+            f"{path} has a study '{study.name}' that nntune did not make; use --study NAME."
+        )
+    old = definition_of(study)
+    found = changes(old, definition)
+    check(study.name, found, update_space=update_space)
+    if not found:
+        return None
+    with reading(path) as connection:
+        rows = connection.execute(
+            "SELECT trial_id FROM trials WHERE study_id = ?", (study.study_id,)
+        )
+        trials = load_trials(connection, [trial_id for (trial_id,) in rows])
+    return additions(study.name, trials, old, definition)
+
+
+def _stored(
+    connection: sqlite3.Connection,
+    study: Stored | None,
+    name: str,
+    definition: Definition,
+    added: list[Addition] | None,
+) -> Stored:
+    """The study as it is in the file from now on."""
+    if study is None:
+        return _new_study(connection, name, definition)
+    if added is None:
+        return study
+    stored_form = StoredForm()
+    ids = dict(
+        connection.execute(
+            "SELECT number, trial_id FROM trials WHERE study_id = ?", (study.study_id,)
+        ).fetchall()
+    )
+    insert_params(
+        connection,
+        ((ids[a.number], a.name, *stored_form(a.value, a.distribution)) for a in added),
+    )
+    assert study.definition is not None
+    old = json.loads(study.definition)
+    text = definition.to_json([*old.pop("history"), old])
+    connection.execute(
+        "UPDATE nntune_study SET definition = ? WHERE study_id = ?", (text, study.study_id)
+    )
+    return study._replace(definition=text)
+
+
+def _new_study(connection: sqlite3.Connection, name: str, definition: Definition) -> Stored:
+    study_id = connection.execute("INSERT INTO studies (study_name) VALUES (?)", (name,)).lastrowid
+    assert study_id is not None
+    connection.execute(
+        "INSERT INTO study_directions (direction, study_id, objective) VALUES (?, ?, 0)",
+        (definition.direction.upper(), study_id),
+    )
+    text = definition.to_json()
+    connection.execute("INSERT INTO nntune_study VALUES (?, ?, ?)", (study_id, SCHEMA, text))
+    return Stored(study_id, name, text)

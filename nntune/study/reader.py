@@ -1,0 +1,216 @@
+"""Questions about a study, answered by the standard library alone."""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nntune.errors import DatabaseError, NotFoundError, UsageError, did_you_mean
+from nntune.study.database import Stored, definition_of, reading, stored_studies
+from nntune.study.records import Definition, Trial
+from nntune.study.rows import STATES, VALUE, load_trials, moment, state_of, unpacked
+
+_RANKED = "(v.value_type = 'FINITE') IS NOT TRUE, {sign}v.value, t.number"
+
+
+class Summary(NamedTuple):
+    """A study in a list of studies."""
+
+    name: str
+    path: Path
+    trials: int
+    best: float | None
+    metric: str
+    changed: str  # local time
+
+
+@dataclass(frozen=True)
+class View:
+    """A study to be asked; every answer is what the file says at that moment."""
+
+    path: Path
+    name: str
+    study_id: int
+    definition: Definition
+
+    @property
+    def direction(self) -> str:
+        return self.definition.direction
+
+    def counts(self) -> dict[str, int]:
+        """How many trials are in each state; states without trials have 0."""
+        with reading(self.path) as connection:
+            found = connection.execute(
+                "SELECT state, count(*) FROM trials WHERE study_id = ? GROUP BY state",
+                (self.study_id,),
+            )
+            return dict.fromkeys(STATES, 0) | {state_of(state): count for state, count in found}
+
+    def running(self) -> int:
+        """How many trials were asked and have not ended."""
+        return self.counts()["running"]
+
+    def trials(self, top: int | None = None, state: str | None = None) -> list[Trial]:
+        """Trials, the best first and those without a value last; ties go to the earlier.
+
+        Args:
+            top: at most so many.
+            state: only those that are 'running', 'complete', 'pruned' or 'failed'.
+
+        Raises:
+            UsageError: there is no such state.
+        """
+        if state is not None and state not in STATES:
+            raise UsageError(
+                f"there is no state '{state}'; there are {', '.join(STATES)}."
+                f"{did_you_mean(state, STATES)}"
+            )
+        condition = f"AND t.state = '{STATES[state]}'" if state else ""
+        return self._ranked(condition, top)
+
+    def trial(self, number: int) -> Trial:
+        """One trial.
+
+        Raises:
+            NotFoundError: the study has no trial of this number.
+        """
+        with reading(self.path) as connection:
+            return load_trials(connection, [self._trial_id(connection, number)])[0]
+
+    def curve(self, number: int) -> list[float]:
+        """The metric on the validation split after each epoch, in single precision.
+
+        Raises:
+            NotFoundError: the study has no trial of this number.
+        """
+        with reading(self.path) as connection:
+            row = connection.execute(
+                "SELECT curve FROM nntune_trial WHERE trial_id = ?",
+                (self._trial_id(connection, number),),
+            ).fetchone()
+            return unpacked(row[0]) if row else []
+
+    def best(self) -> Trial | None:
+        """The trial with the best value, complete or pruned; ties go to the earlier."""
+        ended = "AND t.state IN ('COMPLETE', 'PRUNED') AND v.value_type = 'FINITE'"
+        return next(iter(self._ranked(ended, 1)), None)
+
+    def attributes(self) -> dict[str, Any]:
+        """What the writer's `set_attribute` kept: Optuna's user attributes of the study."""
+        with reading(self.path) as connection:
+            found = connection.execute(
+                "SELECT key, value_json FROM study_user_attributes WHERE study_id = ?",
+                (self.study_id,),
+            )
+            return {key: json.loads(value) for key, value in found}
+
+    @cached_property
+    def _order(self) -> str:
+        return _RANKED.format(sign="-" if self.direction == "maximize" else "")
+
+    def _ranked(self, condition: str, top: int | None) -> list[Trial]:
+        with reading(self.path) as connection:
+            found = connection.execute(
+                f"SELECT t.trial_id FROM trials t {VALUE} WHERE t.study_id = ? {condition} "
+                f"ORDER BY {self._order} LIMIT ?",
+                (self.study_id, -1 if top is None else top),
+            )
+            return load_trials(connection, [trial_id for (trial_id,) in found])
+
+    def _trial_id(self, connection: sqlite3.Connection, number: int) -> int:
+        row = connection.execute(
+            "SELECT trial_id FROM trials WHERE study_id = ? AND number = ?", (self.study_id, number)
+        ).fetchone()
+        if row:
+            return int(row[0])
+        (last,) = connection.execute(
+            "SELECT max(number) FROM trials WHERE study_id = ?", (self.study_id,)
+        ).fetchone()
+        there_are = "no trials yet" if last is None else f"trials 0 to {last}"
+        raise NotFoundError(f"study '{self.name}' has {there_are}; there is no trial {number}.")
+
+
+def default_path(name: str) -> Path:
+    """Where a study is kept if nothing else is said.
+
+    >>> default_path("iris").as_posix()
+    'studies/iris.db'
+    """
+    return Path("studies", f"{name}.db")
+
+
+def read(path: Path, name: str | None = None) -> View:
+    """A study for reading.
+
+    Args:
+        path: of the database.
+        name: of the study; not needed where the file holds one.
+
+    Raises:
+        NotFoundError: there is no such file, or no such study in it.
+        UsageError: the file holds several studies and none was named.
+        DatabaseError: the file is damaged, of something else or of a newer version.
+    """
+    with reading(path) as connection:
+        found = {study.name: study for study in stored_studies(connection, path)}
+    ours = {key: study for key, study in found.items() if study.definition is not None}
+    only = next(iter(ours)) if len(ours) == 1 else ""
+    chosen = ours.get(only if name is None else name)
+    if chosen is None:
+        raise _not_chosen(path, name, ours, found)
+    return View(path, chosen.name, chosen.study_id, definition_of(chosen))
+
+
+def studies(folder_or_path: Path) -> list[Summary]:
+    """The studies of a file, or of all `*.db` files of a folder; files of others are skipped.
+
+    Raises:
+        NotFoundError: there is no such file or folder.
+        DatabaseError: a file that was named cannot be used.
+    """
+    if not folder_or_path.is_dir():
+        return _summaries(folder_or_path)
+    found = []
+    for path in sorted(folder_or_path.glob("*.db")):
+        try:
+            found += _summaries(path)
+        except (DatabaseError, NotFoundError):
+            continue
+    return found
+
+
+def _not_chosen(
+    path: Path, name: str | None, ours: dict[str, Stored], found: dict[str, Stored]
+) -> NotFoundError | UsageError:
+    names = ", ".join(ours)
+    if not ours and name not in found:
+        return NotFoundError(f"{path} holds no study of nntune.")
+    if name is None:
+        return UsageError(f"{path} holds the studies {names}; say which one.")
+    if name in found:
+        return NotFoundError(f"study '{name}' in {path} was not made by nntune.")
+    hint = did_you_mean(name, ours)
+    return NotFoundError(f"{path} holds no study '{name}'; it holds {names}.{hint}")
+
+
+def _summaries(path: Path) -> list[Summary]:
+    with reading(path) as connection:
+        ours = [s for s in stored_studies(connection, path) if s.definition is not None]
+        return [_summary(connection, path, study) for study in ours]
+
+
+def _summary(connection: sqlite3.Connection, path: Path, study: Stored) -> Summary:
+    definition = definition_of(study)
+    extreme = "max" if definition.direction == "maximize" else "min"
+    count, best, started, finished = connection.execute(
+        f"SELECT count(*), {extreme}(v.value), max(t.datetime_start), max(t.datetime_complete) "
+        f"FROM trials t {VALUE} WHERE t.study_id = ?",
+        (study.study_id,),
+    ).fetchone()
+    latest = max(started or "", finished or "")
+    changed = moment(latest) if latest else datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    local = changed.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return Summary(study.name, path, count, best, definition.metric, local)

@@ -1,0 +1,97 @@
+"""What a study holds, as plain values."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a study is. All of it can be written as JSON.
+
+    Attributes:
+        data: where the data came from, its fingerprint, target, task and splits.
+        space: hyperparameter to range, in the grammar of `nntune.space`.
+        direction: 'minimize' or 'maximize'.
+        training: how trials are trained and cut: rungs, patience, width of a bracket.
+        versions: library to version, at creation.
+        command: the command line that created the study.
+    """
+
+    data: dict[str, Any]
+    space: dict[str, str]
+    metric: str
+    direction: str
+    seed: int
+    sampler: str
+    pruner: str
+    training: dict[str, Any]
+    versions: dict[str, str]
+    command: str
+
+    def to_json(self, history: Sequence[dict[str, Any]] = ()) -> str:
+        """As stored; `history` holds the definitions that this one took the place of."""
+        return json.dumps({**asdict(self), "history": list(history)})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Definition":
+        """Read back; keys of a later version are left out."""
+        stored = json.loads(text)
+        return cls(**{field.name: stored[field.name] for field in fields(cls)})
+
+
+class Outcome(NamedTuple):
+    """How far a trial got, to be stored."""
+
+    number: int
+    state: str  # 'complete', 'pruned', 'failed', or 'running' for one that goes on
+    value: float | None  # best so far; kept as the trial's value when it ends
+    loss: float | None  # at the best epoch, breaks ties of the value
+    epoch: int | None  # of the best value
+    rungs: dict[int, float]  # epoch to value, those not stored yet
+    losses: dict[int, float]  # epoch to loss, at the same epochs
+    reason: str  # of its end: 'rung 3', 'early stop', ...
+    seconds: float  # in all
+    curve: Sequence[float]  # metric on the validation split after each epoch, from the first
+
+
+class Trial(NamedTuple):
+    """One configuration and what came of it, as the study has it."""
+
+    number: int
+    state: str  # 'running', 'complete', 'pruned' or 'failed'
+    params: dict[str, Any]  # as Optuna keeps them: what was fixed is not among them
+    distributions_json: dict[str, str]
+    value: float | None  # of an ended trial
+    epoch: int | None
+    rungs: dict[int, float]
+    reason: str
+    bracket: int
+    seconds: float
+    attempts: int  # how often its training was started
+    started: str  # ISO 8601 in UTC
+    finished: str  # empty while running
+    loss: float | None
+    losses: dict[int, float]
+
+    @classmethod
+    def new(cls, number: int, params: dict[str, Any], bracket: int) -> "Trial":
+        """A trial that was just asked."""
+        return cls(
+            number, "running", params, {}, None, None, {}, "", bracket, 0, 1, "", "", None, {}
+        )
+
+    def with_outcome(self, outcome: Outcome) -> "Trial":
+        """The trial as it is stored once the outcome is reported."""
+        ended = outcome.state in ("complete", "pruned")
+        return self._replace(
+            state=outcome.state,
+            value=outcome.value if ended else None,
+            loss=outcome.loss,
+            epoch=outcome.epoch,
+            rungs=self.rungs | outcome.rungs,
+            losses=self.losses | outcome.losses,
+            reason=outcome.reason,
+            seconds=outcome.seconds,
+        )

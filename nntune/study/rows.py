@@ -1,0 +1,138 @@
+"""Trials from the rows of Optuna's tables and ours."""
+
+import json
+import math
+import sqlite3
+import sys
+from array import array
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from nntune.study.records import Trial
+
+STATES = {"running": "RUNNING", "complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+_NAMES = {stored: name for name, stored in STATES.items()}
+_SPECIAL = {"NAN": math.nan, "INF_POS": math.inf, "INF_NEG": -math.inf}
+
+VALUE = "LEFT JOIN trial_values v ON v.trial_id = t.trial_id AND v.objective = 0"
+
+
+def load_trials(connection: sqlite3.Connection, trial_ids: Sequence[int]) -> list[Trial]:
+    """Trials in the order of their ids as given."""
+    few = "trial_id IN (SELECT value FROM json_each(?))"
+    wanted = (json.dumps(list(trial_ids)),)
+    rows = connection.execute(
+        f"""SELECT t.trial_id, t.number, t.state, v.value, v.value_type, n.epoch, n.reason,
+                   n.bracket, n.seconds, n.attempts, t.datetime_start, t.datetime_complete, n.loss
+            FROM trials t {VALUE} LEFT JOIN nntune_trial n ON n.trial_id = t.trial_id
+            WHERE t.{few}""",
+        wanted,
+    )
+    params, distributions = _params(connection, few, wanted)
+    rungs = _by_trial(
+        (trial_id, step, _number(value, kind))
+        for trial_id, step, value, kind in connection.execute(
+            "SELECT trial_id, step, intermediate_value, intermediate_value_type "
+            f"FROM trial_intermediate_values WHERE {few} ORDER BY step",
+            wanted,
+        )
+    )
+    losses = _by_trial(
+        (trial_id, epoch, math.nan if loss is None else loss)
+        for trial_id, epoch, loss in connection.execute(
+            f"SELECT trial_id, epoch, loss FROM nntune_rung WHERE {few} ORDER BY epoch",
+            wanted,
+        )
+    )
+    found = {
+        row[0]: Trial(
+            number=row[1],
+            state=state_of(row[2]),
+            params=params.get(row[0], {}),
+            distributions_json=distributions.get(row[0], {}),
+            value=None if row[4] is None else _number(row[3], row[4]),
+            epoch=row[5],
+            rungs=rungs.get(row[0], {}),
+            reason=row[6] or "",
+            bracket=row[7] or 0,
+            seconds=row[8] or 0.0,
+            attempts=row[9] or 0,
+            started=_iso(row[10]),
+            finished=_iso(row[11]),
+            loss=row[12],
+            losses=losses.get(row[0], {}),
+        )
+        for row in rows
+    }
+    return [found[trial_id] for trial_id in trial_ids]
+
+
+def packed(curve: Sequence[float]) -> bytes:
+    """A curve as stored: little-endian single precision."""
+    values = array("f", curve)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values.tobytes()
+
+
+def unpacked(blob: bytes) -> list[float]:
+    """The inverse of `packed`.
+
+    >>> unpacked(packed([0.5, 0.25]))
+    [0.5, 0.25]
+    """
+    values = array("f", blob)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values.tolist()
+
+
+def _params(
+    connection: sqlite3.Connection, few: str, wanted: tuple[str]
+) -> tuple[dict[int, dict[str, Any]], dict[int, dict[str, str]]]:
+    params: dict[int, dict[str, Any]] = {}
+    distributions: dict[int, dict[str, str]] = {}
+    parsed: dict[str, dict[str, Any]] = {}
+    for trial_id, name, value, text in connection.execute(
+        "SELECT trial_id, param_name, param_value, distribution_json "
+        f"FROM trial_params WHERE {few} ORDER BY param_id",
+        wanted,
+    ):
+        distribution = parsed.get(text) or parsed.setdefault(text, json.loads(text))
+        params.setdefault(trial_id, {})[name] = _external(distribution, value)
+        distributions.setdefault(trial_id, {})[name] = text
+    return params, distributions
+
+
+def _external(distribution: dict[str, Any], value: float) -> Any:
+    """The value that Optuna stored as a float: a choice by its index."""
+    match distribution["name"]:
+        case "CategoricalDistribution":
+            return distribution["attributes"]["choices"][int(value)]
+        case "IntDistribution":
+            return int(value)
+    return value
+
+
+def _by_trial(rows: Iterable[tuple[int, int, float]]) -> dict[int, dict[int, float]]:
+    found: dict[int, dict[int, float]] = {}
+    for trial_id, epoch, value in rows:
+        found.setdefault(trial_id, {})[epoch] = value
+    return found
+
+
+def _number(value: float | None, kind: str) -> float:
+    return _SPECIAL[kind] if value is None else value
+
+
+def state_of(stored: str) -> str:
+    return _NAMES.get(stored, stored.lower())
+
+
+def moment(stored: str) -> datetime:
+    return datetime.fromisoformat(stored).replace(tzinfo=UTC)
+
+
+def _iso(stored: str | None) -> str:
+    return moment(stored).isoformat() if stored else ""

@@ -1,0 +1,166 @@
+"""Where training runs: processes of one thread each, behind the concurrent.futures interface.
+
+The processes import torch while the main process reads the data, map the examples from files
+in a temporary folder, and end by themselves when the main process is gone.
+"""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from functools import cache
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from nntune.trials import Problem, Product, Progress, Setting
+
+if TYPE_CHECKING:
+    from nntune.training import Examples
+
+Result = TypeVar("Result")
+_ARRAYS = ("x", "y", "x_valid", "y_valid")
+
+
+class Workers:
+    """A pool of training processes; a context manager.
+
+    Args:
+        count: processes; 0 trains in this process, one call after the other.
+        device: torch's name of the device, or auto.
+    """
+
+    def __init__(self, count: int, device: str = "cpu") -> None:
+        self.count, self._device = count, device
+        self._folder = Path(tempfile.mkdtemp(prefix="nntune-"))
+        self._pool = self._start() if count else None
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def share(self, arrays: dict[str, np.ndarray]) -> None:
+        """Hands the examples to all workers: x (N, D), y (N,), x_valid (V, D), y_valid (V,)."""
+        for name in _ARRAYS:
+            np.save(self._folder / f"{name}.npy", arrays[name])
+
+    def fastest_product(self) -> Product:
+        """Which library multiplies matrices fastest on a worker, measured there."""
+        return self.submit(_fastest_product).result()
+
+    def train(
+        self,
+        members: Sequence[Progress],
+        setting: Setting,
+        problem: Problem,
+        until: int,
+        deadline: float,
+    ) -> "Future[list[Progress]]":
+        """Trains one stack; see training.train."""
+        return self.submit(
+            _train, str(self._folder), self._device, members, setting, problem, until, deadline
+        )
+
+    def submit(self, task: Callable[..., Result], *arguments: Any) -> "Future[Result]":
+        """A call in a worker."""
+        if self._pool is not None:
+            try:
+                return self._pool.submit(task, *arguments)
+            except BrokenExecutor:  # a worker died since the last call
+                self._pool = self._start()
+                return self._pool.submit(task, *arguments)
+        future: Future[Result] = Future()
+        try:
+            future.set_result(task(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def close(self) -> None:
+        """Ends the processes, whatever they do, and removes the shared examples."""
+        if self._pool is not None:
+            processes = list((getattr(self._pool, "_processes", None) or {}).values())
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.terminate()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self) -> ProcessPoolExecutor:
+        method = (
+            "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        )
+        context = multiprocessing.get_context(method)
+        if method == "forkserver":
+            context.set_forkserver_preload(["nntune.training"])
+        pool = ProcessPoolExecutor(self.count, context, _begin, (str(self._folder),))
+        # Starting a process waits for the imports of the fork server: not in this thread,
+        # which has the data to read meanwhile.
+        threading.Thread(target=_warm, args=(pool, self.count), daemon=True).start()
+        return pool
+
+
+def _warm(pool: ProcessPoolExecutor, count: int) -> None:
+    try:
+        for _ in range(count):
+            pool.submit(os.getpid)
+    except RuntimeError:
+        return  # closed before it was needed
+
+
+def _begin(folder: str) -> None:
+    """Prepares a new worker process."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides when work ends
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+    threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
+
+
+def _end_with_parent(folder: str) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
+
+
+def _fastest_product() -> Product:
+    from nntune.products import fastest
+
+    return fastest()
+
+
+@cache
+def _examples(folder: str, device: str, problem: Problem) -> "Examples":
+    import torch
+
+    from nntune.training import Examples
+
+    # Copy-on-write maps: all workers share the pages, and torch may call the memory its own.
+    arrays = [np.load(Path(folder, f"{name}.npy"), mmap_mode="c") for name in _ARRAYS]
+    x, y, x_valid, y_valid = (torch.from_numpy(array).to(device) for array in arrays)
+    return Examples(x, y, x_valid, y_valid, problem.classes, problem.scale)
+
+
+def _train(
+    folder: str,
+    device: str,
+    members: Sequence[Progress],
+    setting: Setting,
+    problem: Problem,
+    until: int,
+    deadline: float,
+) -> list[Progress]:
+    from nntune.training import train
+
+    return train(members, setting, _examples(folder, device, problem), until, deadline)
