@@ -63,10 +63,12 @@ _ALIGNED = 16  # float32 numbers in 64 bytes
 class Activation(NamedTuple):
     """A nonlinearity as calls bound to buffers: forward(z, h) and backward(dh, z), in place.
 
-    Where `inplace`, forward overwrites z with its result and backward needs only that.
+    Where `inplace`, forward overwrites z with its result and backward needs only that. Where
+    `zero_is_dropped`, backward passes nothing through a result of 0, dropped units included.
     """
 
     inplace: bool
+    zero_is_dropped: bool
     forward: Callable[[torch.Tensor, torch.Tensor], Call]
     backward: Callable[[torch.Tensor, torch.Tensor], Call]
 
@@ -78,15 +80,19 @@ def _bind_gradient(operation: Callable[..., object], *more: object) -> Callable[
 _aten = torch.ops.aten
 ACTIVATIONS = {
     "relu": Activation(
-        True, lambda z, h: z.relu_, _bind_gradient(_aten.threshold_backward.grad_input, 0)
+        True, True, lambda z, h: z.relu_, _bind_gradient(_aten.threshold_backward.grad_input, 0)
     ),
-    "tanh": Activation(True, lambda z, h: z.tanh_, _bind_gradient(_aten.tanh_backward.grad_input)),
+    "tanh": Activation(
+        True, False, lambda z, h: z.tanh_, _bind_gradient(_aten.tanh_backward.grad_input)
+    ),
     "gelu": Activation(
+        False,
         False,
         lambda z, h: partial(_aten.gelu.out, z, out=h),
         _bind_gradient(_aten.gelu_backward.grad_input),
     ),
     "silu": Activation(
+        False,
         False,
         lambda z, h: partial(_aten.silu.out, z, out=h),
         _bind_gradient(_aten.silu_backward.grad_input),
@@ -126,55 +132,61 @@ class Perceptrons:
         self._weights = views(parameters, shape)
         self._forward: list[Call] = []
         self._backward: list[Call] = []
-        before = self._build_forward(shape)
+        hidden = self._build_forward(shape)
         if gradients is not None:
-            self._build_backward(views(gradients, shape), before)
+            self._build_backward(views(gradients, shape), hidden, noise)
 
     def _build_forward(self, shape: Shape) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Fills the forward calls; returns z and h of each hidden layer."""
         hidden: list[tuple[torch.Tensor, torch.Tensor]] = []
         h = self.inputs.t()[None]  # (1, D, B): one batch serves all members
         for layer, width in enumerate(shape.hidden):
-            weight, bias = self._weights[layer]
             z = self._empty(width, self._rows)
-            self._linear(weight, bias, h, z)
+            self._linear(layer, h, z)
             h = self._activate(layer, z)
             hidden.append((z, h))
-        self._linear(*self._weights[-1], h, self.outputs)
+        self._linear(len(hidden), h, self.outputs)
         return hidden
 
-    def _linear(
-        self, weight: torch.Tensor, bias: torch.Tensor, h: torch.Tensor, z: torch.Tensor
-    ) -> None:
+    def _linear(self, layer: int, h: torch.Tensor, z: torch.Tensor) -> None:
+        weight, bias = self._weights[layer]
         self._forward.append(bind(self._product, weight, h, z))
         self._forward.append(partial(z.add_, bias))
 
     def _activate(self, layer: int, z: torch.Tensor) -> torch.Tensor:
-        inplace, forward, _ = self._activation
-        h = z if inplace and not self._masks else self._empty(*z.shape[1:])
-        self._forward.append(forward(z, h))
+        kind = self._activation
+        in_z = kind.inplace and (kind.zero_is_dropped or not self._masks)
+        h = z if in_z else self._empty(*z.shape[1:])
+        self._forward.append(kind.forward(z, h))
         if self._masks:
-            self._forward.append(partial(torch.mul, z if inplace else h, self._masks[layer], out=h))
+            source = z if kind.inplace else h
+            self._forward.append(partial(torch.mul, source, self._masks[layer], out=h))
         return h
 
     def _build_backward(
         self,
         gradients: list[tuple[torch.Tensor, torch.Tensor]],
         hidden: list[tuple[torch.Tensor, torch.Tensor]],
+        noise: "Dropout | None",
     ) -> None:
         calls, dz = self._backward, self.error  # (M, C, B)
+        widest = max((z.shape[1] for z, _ in hidden), default=0)
+        spare = [self._empty(widest * self._rows) for _ in range(2)]  # one is read, one written
         for layer in reversed(range(len(gradients))):
             h = hidden[layer - 1][1] if layer else self.inputs.t()[None]
             weight_gradient, bias_gradient = gradients[layer]
-            calls.append(bind(self._product, dz, h.transpose(1, 2), weight_gradient))
             calls.append(partial(torch.sum, dz, 2, keepdim=True, out=bias_gradient))
+            calls.append(bind(self._product, dz, h.transpose(1, 2), weight_gradient))
             if layer:
                 z = hidden[layer - 1][0]
-                dh = self._empty(*z.shape[1:])
+                dh = spare[layer % 2][:, : z[0].numel()].view(z.shape)
                 weight = self._weights[layer][0].transpose(1, 2)
                 calls.append(bind(self._product, weight, dz, dh))
-                if self._masks:
-                    calls.append(partial(dh.mul_, self._masks[layer - 1]))
+                if noise is not None:
+                    # Where zeros mark what was dropped, the scale alone saves reading the mask.
+                    scale_only = self._activation.zero_is_dropped
+                    factor = noise.scale if scale_only else self._masks[layer - 1]
+                    calls.append(partial(dh.mul_, factor))
                 calls.append(self._activation.backward(dh, z))
                 dz = dh
 
@@ -221,7 +233,7 @@ class Dropout:
         threshold = np.minimum(np.rint(rates * 256), 255)
         self._threshold = torch.from_numpy(threshold.astype(np.uint8)).to(device)[:, None]
         scale = (256 / (256 - threshold)).astype(np.float32)
-        self._scale = torch.from_numpy(scale).to(device)[:, None]
+        self.scale = torch.from_numpy(scale).to(device)[:, None, None]  # (M, 1, 1) of survivors
         words = self._ahead * self._lanes
         place = np.arange(words, dtype=np.uint64) * np.uint64(_WEYL)
         self._place = torch.from_numpy(place.view(np.int64)).to(device)[None]
@@ -245,7 +257,7 @@ class Dropout:
                     strict=True,
                 )
             ]
-            scaled = partial(mask.mul_, self._scale)
+            scaled = partial(mask.mul_, self.scale[:, 0])
             noise = self._noise.view(torch.uint8)
             starts = [8 * self._lanes * place for place in range(self._ahead)]
             self._calls[rows] = [

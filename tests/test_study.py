@@ -651,7 +651,7 @@ def test_an_updated_space_is_kept_with_the_one_before(path: Path) -> None:
         ),
         (
             {"lr": "1e-4:3e-2"},
-            "lr cannot become 0.0001:0.03 in study 'churn': trials drew it from a log range, "
+            "lr cannot become 1e-4:0.03 in study 'churn': trials drew it from a log range, "
             "0.0001 to 0.03, and Optuna keeps the choices and the scale of a parameter for a "
             "whole study; use --study NAME for a new study.",
         ),

@@ -5,7 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from nntune.networks import ACTIVATIONS, Dropout, _hash_numpy, _hash_torch, initial, views
+from nntune.networks import (
+    ACTIVATIONS,
+    Dropout,
+    Perceptrons,
+    _hash_numpy,
+    _hash_torch,
+    initial,
+    views,
+)
 from nntune.products import bind, fastest
 from nntune.training import Examples, Stack, train
 from nntune.trials import Progress, Setting, Shape
@@ -122,6 +130,34 @@ def test_a_member_of_a_stack_equals_itself_alone_to_the_bit(
     alone = [train([member], setting, examples, until=4)[0] for member in members]
 
     assert all(same(a, b) for a, b in zip(together, alone, strict=True))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gradients_under_dropout_equal_autograd(activation, three_classes):
+    shape = Shape(6, (16, 8), 3, activation)
+    flat = torch.from_numpy(initial(shape, 7, 0))[None]
+    noise = Dropout(np.array([0.3]), np.array([5]), shape.hidden, 20, torch.device("cpu"))
+    gradients = torch.empty_like(flat)
+    network = Perceptrons(shape, flat, 20, "torch", gradients, noise)
+    network.inputs.copy_(three_classes.x[:20])
+    noise.draw(0, 20)
+    network.forward()
+    network.error.copy_(torch.linspace(-1, 1, 60).view(1, 3, 20))
+    network.backward()
+
+    leaf = flat.clone().requires_grad_()
+    activate = {"relu": torch.relu, "tanh": torch.tanh}.get(activation) or getattr(
+        nn.functional, activation
+    )
+    h = three_classes.x[:20].t()[None]
+    for layer, (weight, bias) in enumerate(views(leaf, shape)):
+        h = weight @ h + bias
+        if layer < 2:
+            h = activate(h) * noise.masks(20)[layer]
+    h.backward(torch.linspace(-1, 1, 60).view(1, 3, 20))
+
+    assert torch.allclose(network.outputs, h, atol=1e-6)
+    assert torch.allclose(gradients, leaf.grad, atol=1e-5)
 
 
 def test_training_on_equals_training_through(three_classes):

@@ -11,8 +11,8 @@ from nntune.data.request import Request, study_name
 
 if TYPE_CHECKING:
     from nntune.data.dataset import Dataset as Dataset
-    from nntune.data.description import Description as Description
     from nntune.data.dataset import Split as Split
+    from nntune.data.description import Description as Description
     from nntune.data.encoding import Encoder as Encoder
     from nntune.data.roles import Column as Column
     from nntune.data.table import Table as Table

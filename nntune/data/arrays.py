@@ -71,7 +71,7 @@ def read_arrays(path: Path, name: str) -> Table:
 
 def _arrays(path: Path, name: str) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except ValueError as error:
         if "pickle" in str(error).lower() and zipfile.is_zipfile(path):

@@ -174,7 +174,7 @@ def fit(column: str, role: Role, cells: Cells) -> Feature:
             return _fit_categories(column, labels(cells))
         case "boolean":
             gap = bool(np.isnan(truths(cells)).any())
-            return Feature(column, "boolean", names=_names(column, (), gap), missing=gap)
+            return Feature(column, "boolean", names=_names(column, gap), missing=gap)
         case "numeric":
             return _fit_numbers(column, finite(numbers(cells, role.style)), role.style)
         case "date":
@@ -183,9 +183,8 @@ def fit(column: str, role: Role, cells: Cells) -> Feature:
             return _fit_parts(column, role, text_parts(labels(cells)))
 
 
-def _names(column: str, parts: tuple[str, ...], gap: bool) -> tuple[str, ...]:
-    named = tuple(f"{column} {part}" for part in parts) or (column,)
-    return (*named, f"{column} missing") if gap else named
+def _names(column: str, gap: bool) -> tuple[str, ...]:
+    return (column, f"{column} missing") if gap else (column,)
 
 
 def _fit_numbers(column: str, values: Floats, style: str) -> Feature:
@@ -193,14 +192,14 @@ def _fit_numbers(column: str, values: Floats, style: str) -> Feature:
     known = values[~gaps]
     median = float(scale.apply(np.array([np.median(known)]))[0]) if len(known) else 0.0
     gap = bool(gaps.any())
-    return Feature(column, "numeric", style, _names(column, (), gap), (scale,), median, missing=gap)
+    return Feature(column, "numeric", style, _names(column, gap), (scale,), median, missing=gap)
 
 
 def _fit_parts(column: str, role: Role, parts: dict[str, Floats]) -> Feature:
     gap = bool(np.isnan(next(iter(parts.values()))).any())
     used = tuple(p for p, v in parts.items() if np.nanmax(v) > np.nanmin(v))
     scales = tuple(scale_of(parts[p]) for p in used)
-    names = _names(column, used, gap)
+    names = (*(f"{column} {part}" for part in used), *((f"{column} missing",) if gap else ()))
     return Feature(column, role.name, role.style, names, scales, missing=gap, parts=used)
 
 

@@ -58,9 +58,12 @@ def plain_file(source: str) -> Iterator[Path]:
         place = Path(folder) / "table"
         if source == "-":
             place.write_bytes(_standard_input())
+        elif not _check(source).is_file():
+            # A pipe such as <(zcat table.csv.gz) can be read once only.
+            place.write_bytes(Path(source).read_bytes())
         else:
             # A link, because DuckDB takes brackets and stars in a path for a pattern.
-            place.symlink_to(_check(source).resolve())
+            place.symlink_to(Path(source).resolve())
         with place.open("rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"
         if zipped:
@@ -87,15 +90,17 @@ def file_format(source: str, path: Path) -> str:
         head = file.read(4096)
     if head[:4] == b"PAR1":
         return "parquet"
-    if head[:4] == b"PK\x03\x04":
-        return "npz"
     name = source.lower().removesuffix(".gz")
+    if head[:4] == b"PK\x03\x04" and (name == "-" or name.endswith(".npz")):
+        return "npz"
+    if head[:4] == b"PK\x03\x04":
+        raise DataError(f"{shown(source)} is a zip file or a spreadsheet; save the table as csv")
     ending = next((e for e in ENDINGS if name.endswith(e)), "")
     if ending in (".parquet", ".pq"):
         return "parquet"
     if ending == ".npz":
         return "npz"
-    if ending in (".jsonl", ".ndjson") or (not ending and head.lstrip()[:1] == b"{"):
+    if ending in (".jsonl", ".ndjson", ".json") or (not ending and head.lstrip()[:1] == b"{"):
         return "jsonl"
     return "csv"
 

@@ -23,6 +23,7 @@ from nntune.data.target import (
 from nntune.errors import DataError, UsageError
 
 Array = NDArray[Any]
+TASKS = ("auto", "binary", "multiclass", "regression")
 DROPPED = ("id", "constant", "ignored", "target")
 
 
@@ -65,6 +66,8 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
 
 
 def _check_options(table: Table, request: Request, target: str) -> None:
+    if request.task not in TASKS:
+        raise UsageError(f"there is no task {request.task!r}; it is one of {', '.join(TASKS)}")
     for word in (*request.ignore, *request.categorical, *request.numeric):
         if column_named(table, word) == target:
             raise UsageError(
@@ -94,8 +97,13 @@ def _parts(
 
 def _own_rows(table: Table, target: Target) -> Rows:
     """Rows with a target in a table of another file."""
-    rows = present_rows(table.columns[column_named(table, target.name)])
-    target.values(table.columns[target.name].take(rows), table.name)
+    cells = table.columns[column_named(table, target.name)]
+    rows = present_rows(cells)
+    values = target.values(cells.take(rows), table.name)
+    if np.isnan(values.astype(np.float64)).any():
+        raise DataError(
+            f"column {target.name} of {table.name} holds words; regression needs numbers"
+        )
     return rows
 
 

@@ -4,7 +4,19 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePath
 
-ENDINGS = (".csv", ".tsv", ".txt", ".tab", ".dat", ".parquet", ".pq", ".jsonl", ".ndjson", ".npz")
+ENDINGS = (
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".tab",
+    ".dat",
+    ".parquet",
+    ".pq",
+    ".jsonl",
+    ".ndjson",
+    ".json",
+    ".npz",
+)
 
 
 @dataclass(frozen=True)

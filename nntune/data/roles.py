@@ -182,9 +182,12 @@ def _word_role(levels: list[str], counts: np.ndarray, rows: int) -> Role:
     seldom = len(levels) > max(20, 0.2 * filled)
     words = float(np.average([s.count(" ") + 1 for s in levels], weights=counts))
     length = float(np.average([len(s) for s in levels], weights=counts))
+    unique = len(levels) == filled >= 20
+    if unique and words < 1.5:
+        return Role("id", "a different string in each row: dropped")
     if seldom and filled >= 0.05 * rows and (words >= 3 or length >= 30):
         return Role("text")
-    if len(levels) == filled and filled >= 20:
+    if unique:
         return Role("id", "a different string in each row: dropped")
     if filled == rows and counts.max() < fewest_rows(rows):
         return Role("id", "hardly a value repeats: dropped")

@@ -132,6 +132,8 @@ def target_of(name: str, cells: Cells, task: str, source: str) -> Target:
         )
     style = _style(cells)
     numeric = not isinstance(cells, Strings) or _spells_numbers(cells)
+    if not numeric and task in ("auto", "regression"):
+        _refuse_stray_words(name, labels(cells), source)
     values = numbers(cells, style) if numeric else np.empty(0)
     if np.isinf(values).any():
         raise DataError(f"column {name} of {source} has infinite values; the target must be finite")
@@ -140,6 +142,17 @@ def target_of(name: str, cells: Cells, task: str, source: str) -> Target:
         return _regression(name, cells, values, note, source)
     plain = Numbers(values) if numeric else cells
     return _classes(name, labels(plain), found, note, source)
+
+
+def _refuse_stray_words(name: str, words: Strings, source: str) -> None:
+    """Many numbers and a few words are no classes but a mistake in the file."""
+    words = words.packed()
+    values, junk = level_numbers(words.levels, number_style(words.levels))
+    if np.count_nonzero(~np.isnan(values)) > max(20, len(words.levels) / 2):
+        stray = listed([repr(words.levels[i]) for i in np.flatnonzero(junk)], 3)
+        raise DataError(
+            f"column {name} of {source} has words among its numbers ({stray}); empty those cells"
+        )
 
 
 def _regression(name: str, cells: Cells, values: Floats, note: str, source: str) -> Target:

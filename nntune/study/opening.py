@@ -5,8 +5,9 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from nntune.errors import DatabaseError, RefusedError
 from nntune.study.changes import Addition, additions, changes, check
@@ -80,22 +81,28 @@ def _inspected(path: Path) -> dict[str, Stored]:
 
 def _create(path: Path) -> None:
     """Optuna's tables and ours, as a whole file or not at all."""
-    from optuna.storages import RDBStorage
-
     new = path.with_name(f"{path.name}-new")
     new.unlink(missing_ok=True)
-    storage = RDBStorage("sqlite:///:memory:")
-    pooled = storage.engine.raw_connection()
-    memory: Any = pooled.driver_connection
     try:
         with closing(sqlite3.connect(new)) as connection:
-            memory.backup(connection)
-            connection.executescript(TABLES)
+            connection.executescript(_optuna_tables() + TABLES)
         os.replace(new, path)
     finally:
         new.unlink(missing_ok=True)
-        pooled.close()
-        storage.engine.dispose()
+
+
+@cache
+def _optuna_tables() -> str:
+    """The SQL of the tables that this Optuna makes; 0.2 s."""
+    from optuna.storages import RDBStorage
+
+    storage = RDBStorage("sqlite:///:memory:")
+    pooled = storage.engine.raw_connection()
+    memory = cast(sqlite3.Connection, pooled.driver_connection)
+    tables = "\n".join(memory.iterdump())
+    pooled.close()
+    storage.engine.dispose()
+    return tables
 
 
 @contextmanager
