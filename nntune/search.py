@@ -300,7 +300,7 @@ def _outcome(member: Progress, rung: int, *, goes_on: bool) -> Outcome:
     elif member.outcome in ("early stop", "epochs"):
         state, reason = "complete", member.outcome
     elif member.outcome == "time":
-        state, reason = ("complete" if goes_on else "pruned"), "time"
+        state, reason = ("complete" if goes_on and member.best_epoch else "pruned"), "time"
     elif not goes_on:
         state, reason = "pruned", f"rung {rung}"
     has_value = state != "failed" and member.best_epoch > 0
