@@ -30,7 +30,7 @@ from nntune.data import Request, load, load_test
 from nntune.metrics import METRICS
 from nntune.networks import Perceptrons
 from nntune.report import number, space_of
-from nntune.search import shape_of
+from nntune.stacks import shape_of
 from nntune.training import train
 from nntune.trials import Progress, Setting
 

@@ -25,8 +25,8 @@ from benchmarks import loops
 from benchmarks.datasets import TABLES, path_of
 from nntune.data import Request, load
 from nntune.products import fastest, rates
-from nntune.search import shape_of, stacks
 from nntune.space import build
+from nntune.stacks import shape_of, stacks
 from nntune.tpe import sobol
 from nntune.training import Examples, train
 from nntune.trials import Problem, Progress, Setting

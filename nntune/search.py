@@ -9,7 +9,7 @@ worker is faster, but for the deadline itself.
 
 import math
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, as_completed
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,16 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nntune.errors import AllFailedError
 from nntune.metrics import METRICS
 from nntune.space import Space
+from nntune.stacks import shape_of, stacks
 from nntune.study import Definition, Outcome, Trial, Writer
-from nntune.trials import Problem, Progress, Setting, Shape, hidden_widths
+from nntune.trials import Problem, Progress, Setting
 from nntune.workers import Workers
 
 if TYPE_CHECKING:
     from nntune.tpe import Observation
-
-# Parameters, moments and activations of a stack should stay in the second-level cache.
-_STACK_BYTES = 1 << 20
-_LARGEST_STACK = 32
 
 
 class Plan(NamedTuple):
@@ -99,9 +96,9 @@ def survivors(
         eta: one in eta goes on.
         least: of the bracket that go on in any case.
     """
-    ranked = sorted(seen, key=lambda number: (seen[number], number))
-    top = set(ranked[: len(ranked) // eta])
-    own = [number for number in ranked if number in bracket]
+    ranked = sorted(zip(seen.values(), seen, strict=True))
+    top = {number for _, number in ranked[: len(ranked) // eta]}
+    own = sorted(bracket, key=lambda number: (bracket[number], number))
     return {number for number in own if number in top} | set(own[:least])
 
 
@@ -123,8 +120,13 @@ class Search:
         self._plan = Plan(**{**training, "rungs": tuple(training["rungs"])})
         self._minimize = METRICS[self._definition.metric].direction == "minimize"
         self._propose = Proposer(space, self._definition)
-        self._trials = {trial.number: trial for trial in writer.trials()}
-        self._best = max(self._ended(), key=self._rank_of_best, default=None)
+        self._trials: dict[int, Trial] = {}
+        self._brackets: dict[int, list[int]] = defaultdict(list)
+        self._states: Counter[str] = Counter()
+        self._reached: dict[int, dict[int, tuple[float, ...]]] = {r: {} for r in self._plan.rungs}
+        self._best: Trial | None = None
+        for trial in writer.trials():
+            self._keep(trial)
 
     def run(self, budget: Budget) -> Iterator[Update]:
         """Brackets until the budget is spent; each update comes after its results are stored.
@@ -134,7 +136,7 @@ class Search:
         """
         while bracket := self._open_bracket(budget):
             yield from self._run_bracket(bracket, budget.deadline)
-            if all(trial.state == "failed" for trial in self._trials.values()):
+            if self._states["failed"] == len(self._trials):
                 reasons = sorted({trial.reason for trial in self._trials.values()})
                 raise AllFailedError(
                     f"all {len(self._trials)} trials failed ({', '.join(reasons)}); "
@@ -143,8 +145,8 @@ class Search:
 
     def _open_bracket(self, budget: Budget) -> list[int]:
         """Numbers of the trials to train next: orphans of a killed search first, else new ones."""
-        orphans = [number for number, trial in self._trials.items() if trial.state == "running"]
-        if orphans:
+        if self._states["running"]:
+            orphans = [n for n, trial in self._trials.items() if trial.state == "running"]
             self._writer.retry(orphans)
             return orphans
         first = len(self._trials)
@@ -158,14 +160,14 @@ class Search:
     def _ask(self, first: int, count: int) -> list[int]:
         distributions = self._space.distributions()
         proposals = self._propose(list(self._trials.values()), count)
-        bracket = 1 + max((trial.bracket for trial in self._trials.values()), default=-1)
+        bracket = 1 + max(self._brackets, default=-1)
         asked = [
             (first + place, params, {name: distributions[name] for name in params})
             for place, params in enumerate(proposals)
         ]
         self._writer.begin(bracket, asked)
         for number, params, _ in asked:
-            self._trials[number] = Trial.new(number, params, bracket)
+            self._keep(Trial.new(number, params, bracket))
         return [number for number, _, _ in asked]
 
     def _run_bracket(self, numbers: Sequence[int], deadline: float) -> Iterator[Update]:
@@ -226,8 +228,8 @@ class Search:
         """What becomes of each member at a rung."""
         scored = {n: m for n, m in alive.items() if m.outcome in ("", "early stop", "epochs")}
         here = {n: self._rank(member.value, member.loss) for n, member in scored.items()}
-        seen = self._seen(rung) | here
-        mine = {n: rank for n, rank in seen.items() if self._trials[n].bracket == bracket}
+        seen = self._reached[rung] | here
+        mine = {n: seen[n] for n in self._brackets[bracket] if n in seen}
         if self._definition.pruner == "none":
             going_on = set(alive)
         else:
@@ -242,26 +244,34 @@ class Search:
             for number, member in alive.items()
         ]
 
-    def _seen(self, rung: int) -> dict[int, tuple[float, ...]]:
-        """Ranks of trials that reached a rung, or ended well before it."""
-        seen = {}
-        for number, trial in self._trials.items():
+    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+        self._writer.report(outcomes)
+        for outcome in outcomes:
+            self._keep(self._trials[outcome.number].with_outcome(outcome))
+
+    def _keep(self, trial: Trial) -> None:
+        """Notes a trial as it is now; what brackets ask of all trials is never counted anew."""
+        before = self._trials.get(trial.number)
+        if before is None:
+            self._brackets[trial.bracket].append(trial.number)
+        else:
+            self._states[before.state] -= 1
+        self._states[trial.state] += 1
+        self._trials[trial.number] = trial
+        self._keep_ranks(trial)
+        if trial.state in ("complete", "pruned") and trial.value is not None:
+            rivals = [trial] if self._best is None else [self._best, trial]
+            self._best = max(rivals, key=self._rank_of_best)
+
+    def _keep_ranks(self, trial: Trial) -> None:
+        """Its rank at each rung that it reached, or ended well before."""
+        for rung, ranks in self._reached.items():
             value = trial.rungs.get(rung)
             if value is None and trial.state == "complete" and max(trial.rungs, default=0) < rung:
                 value = trial.value
             if value is not None:
-                seen[number] = self._rank(value, trial.losses.get(rung, trial.loss or 0.0))
-        return seen
-
-    def _tell(self, outcomes: Sequence[Outcome]) -> None:
-        self._writer.report(outcomes)
-        for outcome in outcomes:
-            trial = self._trials[outcome.number].with_outcome(outcome)
-            self._trials[outcome.number] = trial
-            if trial.state != "running" and trial.value is not None:
-                self._best = (
-                    max([self._best, trial], key=self._rank_of_best) if self._best else trial
-                )
+                loss = trial.losses.get(rung, trial.loss or 0.0)
+                ranks[trial.number] = self._rank(value, loss)
 
     def _rank(self, value: float, loss: float) -> tuple[float, ...]:
         return (value if self._minimize else -value, loss)
@@ -269,13 +279,6 @@ class Search:
     def _rank_of_best(self, trial: Trial) -> tuple[float, ...]:
         assert trial.value is not None
         return (-trial.value if self._minimize else trial.value, -trial.number)
-
-    def _ended(self) -> list[Trial]:
-        return [
-            trial
-            for trial in self._trials.values()
-            if trial.state in ("complete", "pruned") and trial.value is not None
-        ]
 
     def _configuration(self, number: int) -> dict[str, Any]:
         return self._space.params(self._trials[number].params)
@@ -286,10 +289,7 @@ class Search:
         return Progress(number, **{key: params[key] for key in keys})
 
     def _update(self, bracket: int, rung: int, training: int, *, rung_done: bool) -> Update:
-        states: dict[str, int] = defaultdict(int)
-        for trial in self._trials.values():
-            states[trial.state] += 1
-        return Update(bracket, rung, training, states, self._best, rung_done)
+        return Update(bracket, rung, training, +self._states, self._best, rung_done)
 
 
 def _outcome(member: Progress, rung: int, *, goes_on: bool) -> Outcome:
@@ -319,54 +319,6 @@ def _outcome(member: Progress, rung: int, *, goes_on: bool) -> Outcome:
     )
 
 
-def shape_of(params: Mapping[str, Any], problem: Problem) -> Shape:
-    """The network that a configuration describes."""
-    hidden = hidden_widths(params["hidden_layers"], params["units"], params["shape"])
-    return Shape(problem.inputs, hidden, problem.classes or 1, params["activation"])
-
-
-def stacks(
-    members: Sequence[Progress],
-    configurations: Mapping[int, Mapping[str, Any]],
-    problem: Problem,
-    workers: int,
-) -> list[list[Progress]]:
-    """Members dealt to stacks, those that take longest first.
-
-    Members of one shape, batch size, optimizer and epoch share a stack as far as its working
-    set fits the cache: beyond that, and for networks that fill it alone, sharing gains nothing.
-    """
-    groups: dict[tuple[Any, ...], list[Progress]] = defaultdict(list)
-    for member in members:
-        params = configurations[member.number]
-        shape = shape_of(params, problem)
-        groups[shape, params["batch_size"], params["optimizer"], member.epoch].append(member)
-    dealt = []
-    for (shape, batch_size, _, _), group in groups.items():
-        most = max(1, min(_LARGEST_STACK, _STACK_BYTES // working_set(shape, batch_size)))
-        count = math.ceil(len(group) / most)
-        parts = [group[place::count] for place in range(count)]
-        dealt += [(step_seconds(shape, batch_size, len(part)) / batch_size, part) for part in parts]
-    dealt.sort(key=lambda pair: (-pair[0], pair[1][0].number))
-    return [part for _, part in dealt]
-
-
-def working_set(shape: Shape, batch_size: int) -> int:
-    """Bytes of a member that a training step touches: parameters, moments and activations."""
-    return 4 * (4 * shape.parameters + 3 * batch_size * sum(shape.hidden))
-
-
-def step_seconds(shape: Shape, batch_size: int, members: int) -> float:
-    """Estimated duration of a training step of a stack, to deal out the longest first.
-
-    Calls cost about 2 microseconds each, products run at about 1e11 operations a second, and
-    an update moves 28 bytes a parameter.
-    """
-    calls = 12 + 10 * len(shape.hidden)
-    operations = 6 * batch_size * shape.weights
-    return 2e-6 * calls + members * (operations / 1e11 + 28 * shape.parameters / 2e10)
-
-
 class Proposer:
     """The sampler of a study: the next configurations, fixed by the study's seed and its trials.
 
@@ -381,6 +333,7 @@ class Proposer:
         self._space, self._definition = space, definition
         self._distributions = space.distributions()
         self._sampler = BatchTPESampler()
+        self._known: list[Observation] = []
 
     def __call__(self, trials: Sequence[Trial], count: int) -> list[dict[str, Any]]:
         """Configurations of the next trials, as Optuna keeps them."""
@@ -396,11 +349,10 @@ class Proposer:
             return default + sobol(self._distributions, before + rest, [study_seed, 3])[before:]
         if not first and self._definition.sampler == "tpe":
             return default + sobol(self._distributions, rest, [study_seed, 3])
-        known = (
-            [_observation(trial) for trial in trials] if self._definition.sampler == "tpe" else []
-        )
+        if self._definition.sampler == "tpe":  # all trials have ended, which they do once
+            self._known += [_observation(trial) for trial in trials[len(self._known) :]]
         return default + self._sampler.propose(
-            known, self._distributions, rest, [study_seed, 3, first],
+            self._known, self._distributions, rest, [study_seed, 3, first],
             maximize=self._definition.direction == "maximize",
         )  # fmt: skip
 

@@ -1,0 +1,75 @@
+"""Which trials share a stack, and what training it costs.
+
+How trials are dealt changes how long a search takes and nothing else: a member equals itself
+in any stack.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nntune.trials import Problem, Progress, Shape, hidden_widths
+
+# Measured with 1 to 32 members of eight shapes: a member gets cheaper until the stack touches
+# about 6 MB, where it leaves the caches, and 20 to 80 % cheaper the smaller its network is.
+_STACK_BYTES = 6 << 20
+_LARGEST_STACK = 32
+
+# Seconds, measured on one core of a 2.6 GHz server; only their ratios matter.
+_CALL, _OPERATION, _PARAMETER, _ACTIVATION = 2e-6, 1 / 8e10, 28 / 2e10, 2e-9
+
+
+def shape_of(params: Mapping[str, Any], problem: Problem) -> Shape:
+    """The network that a configuration describes."""
+    hidden = hidden_widths(params["hidden_layers"], params["units"], params["shape"])
+    return Shape(problem.inputs, hidden, problem.classes or 1, params["activation"])
+
+
+def stacks(
+    members: Sequence[Progress],
+    configurations: Mapping[int, Mapping[str, Any]],
+    problem: Problem,
+    workers: int,
+) -> list[list[Progress]]:
+    """Members dealt to stacks, those that take longest first, so that no worker ends far behind.
+
+    Members of one shape, batch size, optimizer and epoch share a stack as far as its working set
+    stays in the caches; a few members that would leave workers idle are dealt out to them.
+    """
+    groups: dict[tuple[Any, ...], list[Progress]] = defaultdict(list)
+    for member in members:
+        params = configurations[member.number]
+        key = (shape_of(params, problem), params["batch_size"], params["optimizer"], member.epoch)
+        groups[key].append(member)
+    dealt = []
+    for (shape, batch_size, _, _), group in groups.items():
+        most = max(1, min(_LARGEST_STACK, _STACK_BYTES // working_set(shape, batch_size)))
+        count = math.ceil(len(group) / most)
+        if len(groups) < workers:
+            count = max(count, min(math.ceil(workers / len(groups)), len(group)))
+        for part in (group[place::count] for place in range(count)):
+            cost = step_seconds(shape, batch_size, len(part)) / batch_size
+            dealt.append((cost, part))
+    dealt.sort(key=lambda pair: (-pair[0], pair[1][0].number))
+    return [part for _, part in dealt]
+
+
+def working_set(shape: Shape, batch_size: int) -> int:
+    """Bytes of a member that a training step touches: parameters, moments and activations.
+
+    >>> working_set(Shape(64, (128, 128), 10), 128) >> 10
+    792
+    """
+    return 4 * (4 * shape.parameters + 3 * batch_size * sum(shape.hidden))
+
+
+def step_seconds(shape: Shape, batch_size: int, members: int = 1) -> float:
+    """Estimated duration of a training step of a stack on one core, within a factor of two."""
+    calls = 12 + 10 * len(shape.hidden)
+    own = (
+        6 * batch_size * shape.weights * _OPERATION
+        + shape.parameters * _PARAMETER
+        + batch_size * sum(shape.hidden) * _ACTIVATION
+    )
+    return calls * _CALL + members * own
