@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NATIVE := OMP_NUM_THREADS=1
+COG := $(BIN)/cog -I docs --verbosity=1
 
 .PHONY: demo test setup docs clean
 demo: $(READY)
@@ -13,19 +14,20 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/cog --check README.md
+	$(COG) --check --check-fail-msg="run make docs" README.md
 	$(NATIVE) $(BIN)/python -m pytest
 
 setup: $(READY)
 
+# Writes the help texts, the tables and the output of the worked example into README.md.
 docs: $(READY)
-	$(BIN)/cog -r README.md
+	$(COG) -r -D run=example README.md
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nntune needs Python 3.11 or newer; give one as: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . cogapp hypothesis mypy pyarrow pytest ruff optuna-dashboard
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache

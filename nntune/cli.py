@@ -70,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except Error as error:
         print(f"nntune: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except _Terminated:
+        sys.exit(143)
     except BrokenPipeError:  # `nntune trials | head`
         sys.stderr.close()
         sys.exit(0)

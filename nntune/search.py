@@ -230,17 +230,21 @@ class Search:
         here = {n: self._rank(member.value, member.loss) for n, member in scored.items()}
         seen = self._reached[rung] | here
         mine = {n: seen[n] for n in self._brackets[bracket] if n in seen}
-        if self._definition.pruner == "none":
-            going_on = set(alive)
+        if self._definition.pruner == "none" or rung == self._plan.rungs[-1]:
+            going_on = set(scored)
         else:
             least = 3 if bracket == 0 else 1
             going_on = survivors(mine, seen, self._plan.eta, least)
-        timed_out = {n: m for n, m in alive.items() if m.outcome == "time" and m.best_epoch}
-        latest = min(
-            timed_out, key=lambda n: self._rank(alive[n].value, alive[n].loss), default=None
-        )
+        timed_out = {
+            n: self._rank(m.value, m.loss)
+            for n, m in alive.items()
+            if m.outcome == "time" and m.best_epoch
+        }
+        if timed_out:  # of a bracket without time to finish, the best is as good as finished
+            going_on.add(min(timed_out, key=lambda number: timed_out[number]))
+        last = rung == self._plan.rungs[-1]
         return [
-            _outcome(member, rung, goes_on=number in going_on or number == latest)
+            _outcome(member, rung, goes_on=number in going_on, last=last)
             for number, member in alive.items()
         ]
 
@@ -292,15 +296,15 @@ class Search:
         return Update(bracket, rung, training, +self._states, self._best, rung_done)
 
 
-def _outcome(member: Progress, rung: int, *, goes_on: bool) -> Outcome:
+def _outcome(member: Progress, rung: int, *, goes_on: bool, last: bool) -> Outcome:
     """What is stored of a member at a rung."""
-    state, reason = "running", ""
+    state, reason = ("complete", "epochs") if last else ("running", "")
     if member.outcome in ("diverged", "crashed"):
         state, reason = "failed", f"{member.outcome} at epoch {member.epoch}"
     elif member.outcome in ("early stop", "epochs"):
         state, reason = "complete", member.outcome
     elif member.outcome == "time":
-        state, reason = ("complete" if goes_on and member.best_epoch else "pruned"), "time"
+        state, reason = ("complete" if goes_on else "pruned"), "time"
     elif not goes_on:
         state, reason = "pruned", f"rung {rung}"
     has_value = state != "failed" and member.best_epoch > 0

@@ -57,12 +57,14 @@ def run(options: Options, *, quiet: bool = False) -> View:
     build(options.ranges, options.space_file)  # mistakes in ranges before reading the data
     name = options.study or study_name(options.request.source)
     path = options.db or study.default_path(name)
+    product = _stored_product(path, name)
     count = options.workers or (_cores() if options.device == "cpu" else 1)
     with Workers(count, options.device) as workers:
         dataset = load(options.request)
         metric = metric_for(dataset.task, options.metric)
         space = build(options.ranges, options.space_file, rows=len(dataset.train.x))
-        definition = _definition(options, dataset, space, metric, _product(path, name, workers))
+        product = product or workers.fastest_product()
+        definition = _definition(options, dataset, space, metric, product)
         problem = Problem(
             dataset.train.x.shape[1], len(dataset.train.x), len(dataset.classes),
             dataset.target_scale,
@@ -93,8 +95,9 @@ def _check(options: Options) -> None:
         ("--sampler", options.sampler, SAMPLERS),
         ("--pruner", options.pruner, PRUNERS),
         ("--device", options.device, DEVICES),
+        ("--metric", options.metric, METRICS),
     ):
-        if value not in allowed:
+        if value is not None and value not in allowed:
             raise UsageError(
                 f"{flag} {value}: there are {', '.join(allowed)}.{did_you_mean(value, allowed)}"
             )
@@ -130,15 +133,15 @@ def _standing(writer: Writer, budget: Budget) -> str:
     return f"{place}: resumed after {len(trials)} trials" + adopted * (done < len(trials))
 
 
-def _product(path: Path, name: str, workers: Workers) -> str:
-    """The library that multiplies matrices: the study's own if it has one.
+def _stored_product(path: Path, name: str) -> str | None:
+    """The library that multiplies matrices for a study that is there already.
 
     Libraries round differently, so the choice belongs to the study; a resumed one keeps it.
     """
     try:
         return str(study.read(path, name).definition.training["product"])
     except NotFoundError:
-        return workers.fastest_product()
+        return None
 
 
 def _definition(

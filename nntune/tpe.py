@@ -7,7 +7,7 @@ Randomness comes from the seed of a call alone: the same seed and trials give th
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
@@ -30,7 +30,7 @@ Params: TypeAlias = dict[str, Any]
 
 GRID = 128  # cells of a continuous parameter; Optuna's narrowest kernel spans a hundredth
 CANDIDATES = 24
-PRIOR = 0.5  # weight of the prior beside observations of weight 1
+PRIOR = 1.0  # weight of the prior beside observations of weight 1
 RECENT = 25  # trials of full weight in the bad density, as Optuna has it
 COMPLETE = math.inf
 FAILED = -math.inf
@@ -145,19 +145,28 @@ class _Dimension:
         return self.kernels(self.centers, np.full(count, _least_width(observations)))
 
 
+@dataclass(frozen=True, eq=False)
 class _History:
-    """Finished trials as arrays, extended by what is new at each call."""
+    """Finished trials as arrays; a longer one is made of what is new at each call."""
 
-    def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
-        self.distributions = dict(distributions)
-        self.dimensions = _dimensions(distributions)
-        self.known: set[int] = set()
-        self.numbers = np.zeros(0, np.int64)
-        self.steps, self.values = np.zeros(0), np.zeros(0)
-        self.cells = np.zeros((len(self.dimensions), 0), np.int64)  # (dimensions, trials)
+    distributions: dict[str, BaseDistribution]
+    dimensions: tuple[_Dimension, ...]
+    known: frozenset[int]
+    numbers: Integers  # (trials,)
+    steps: Floats  # (trials,)
+    values: Floats  # (trials,)
+    cells: Integers  # (dimensions, trials)
 
-    def extend(self, trials: Sequence[FrozenTrial | Observation]) -> None:
-        """Add the finished ones among the trials that are not known yet."""
+    @classmethod
+    def empty(cls, distributions: Mapping[str, BaseDistribution]) -> "_History":
+        dimensions = _dimensions(distributions)
+        nothing, cells = np.zeros(0, np.int64), np.zeros((len(dimensions), 0), np.int64)
+        return cls(
+            dict(distributions), dimensions, frozenset(), nothing, np.zeros(0), np.zeros(0), cells
+        )
+
+    def extended(self, trials: Sequence[FrozenTrial | Observation]) -> "_History":
+        """With the finished ones among the trials that are not known yet."""
         new = [
             each
             for trial in trials
@@ -166,13 +175,16 @@ class _History:
             if each is not None
         ]
         if not new:
-            return
-        self.known.update(each.number for each in new)
-        self.numbers = np.concatenate([self.numbers, [each.number for each in new]])
-        self.steps = np.concatenate([self.steps, [each.step for each in new]])
-        self.values = np.concatenate([self.values, [each.value for each in new]])
+            return self
         cells = _cells(self.dimensions, [each.params for each in new])
-        self.cells = np.concatenate([self.cells, cells], axis=1)
+        return replace(
+            self,
+            known=self.known | {each.number for each in new},
+            numbers=np.concatenate([self.numbers, [each.number for each in new]]),
+            steps=np.concatenate([self.steps, [each.step for each in new]]),
+            values=np.concatenate([self.values, [each.value for each in new]]),
+            cells=np.concatenate([self.cells, cells], axis=1),
+        )
 
     def split(self, maximize: bool) -> tuple[Integers, Integers]:
         """Good and bad trials, by place in the arrays and in the order of their numbers.
@@ -201,12 +213,13 @@ class BatchTPESampler(BaseSampler):
     References:
         Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization"; widths, weights and
         ranking follow Optuna 5. Deviations: candidates are compared as whole configurations;
-        ceil(0.1 n) + 2 trials are good; the prior weighs 0.5; failed trials count as bad.
+        ceil(0.1 n) + 2 trials are good, at most half; failed trials count as bad.
     """
 
     def __init__(self, seed: int | None = None) -> None:
         self._seed = np.random.SeedSequence().entropy if seed is None else seed
         self._histories: dict[tuple[str, ...], _History] = {}
+        self._intersection = IntersectionSearchSpace(include_pruned=True)
 
     def propose(
         self,
@@ -275,21 +288,23 @@ class BatchTPESampler(BaseSampler):
             or history.distributions != distributions
             or not history.known <= numbers
         ):
-            history = self._histories[key] = _History(distributions)
-        history.extend(trials)
+            history = _History.empty(distributions)
+        # Several threads may ask: each keeps the history that it made.
+        history = self._histories[key] = history.extended(trials)
         return history
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """The parameters that every finished trial has."""
-        found = IntersectionSearchSpace(include_pruned=True).calculate(study)
+        found = self._intersection.calculate(study)
         return {name: each for name, each in found.items() if not each.single()}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> Params:
         """One proposal, with the running trials as bad ones."""
+        self._raise_error_if_multi_objective(study)
         if not search_space:
             return {}
         return self._one(study, trial, search_space, 0)
@@ -310,6 +325,7 @@ class BatchTPESampler(BaseSampler):
     def _one(
         self, study: Study, trial: FrozenTrial, space: dict[str, BaseDistribution], stream: int
     ) -> Params:
+        self._raise_error_if_multi_objective(study)
         others = [each for each in study.get_trials(deepcopy=False) if each.number != trial.number]
         maximize = study.direction == StudyDirection.MAXIMIZE
         seed = [int(self._seed), trial.number, stream]  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
 """Where training runs: processes of one thread each, behind the concurrent.futures interface.
 
-The processes import torch while the main process reads the data, map the examples from files
-in a temporary folder, and end by themselves when the main process is gone.
+A process that imports torch while the main process reads the data is what the workers fork from
+when the first call comes. They map the examples from files in a temporary folder, and end by
+themselves when the main process is gone.
 """
 
 import multiprocessing
@@ -12,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import suppress
 from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 _ARRAYS = ("x", "y", "x_valid", "y_valid")
+_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 class Workers:
@@ -39,7 +42,9 @@ class Workers:
     def __init__(self, count: int, device: str = "cpu") -> None:
         self.count, self._device = count, device
         self._folder = Path(tempfile.mkdtemp(prefix="nntune-"))
-        self._pool = self._start() if count else None
+        self._pool: ProcessPoolExecutor | None = None
+        if count:
+            _prepare()
 
     def __enter__(self) -> "Workers":
         return self
@@ -71,12 +76,11 @@ class Workers:
 
     def submit(self, task: Callable[..., Result], *arguments: Any) -> "Future[Result]":
         """A call in a worker."""
-        if self._pool is not None:
-            try:
-                return self._pool.submit(task, *arguments)
-            except BrokenExecutor:  # a worker died since the last call
-                self._pool = self._start()
-                return self._pool.submit(task, *arguments)
+        if self.count:
+            with suppress(BrokenExecutor):  # a worker died since the last call
+                return self._started().submit(task, *arguments)
+            self._pool = None
+            return self._started().submit(task, *arguments)
         future: Future[Result] = Future()
         try:
             future.set_result(task(*arguments))
@@ -93,26 +97,27 @@ class Workers:
                 process.terminate()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start(self) -> ProcessPoolExecutor:
-        method = (
-            "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        )
-        context = multiprocessing.get_context(method)
-        if method == "forkserver":
-            context.set_forkserver_preload(["nntune.training"])
-        pool = ProcessPoolExecutor(self.count, context, _begin, (str(self._folder),))
-        # Starting a process waits for the imports of the fork server: not in this thread,
-        # which has the data to read meanwhile.
-        threading.Thread(target=_warm, args=(pool, self.count), daemon=True).start()
-        return pool
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            context = multiprocessing.get_context(_METHOD)
+            self._pool = ProcessPoolExecutor(self.count, context, _begin, (str(self._folder),))
+        return self._pool
 
 
-def _warm(pool: ProcessPoolExecutor, count: int) -> None:
+def _prepare() -> None:
+    """Starts the process that workers fork from, and does not wait for its imports."""
+    if _METHOD != "forkserver":
+        return
+    from multiprocessing import forkserver
+
+    multiprocessing.set_forkserver_preload(["nntune.training"])
+    # What is ignored is inherited: Ctrl-C reaches all processes of a terminal, and only the main
+    # one may act on it.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        for _ in range(count):
-            pool.submit(os.getpid)
-    except RuntimeError:
-        return  # closed before it was needed
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _begin(folder: str) -> None:

@@ -1,0 +1,349 @@
+"""The order of ask, train, cut and tell: what goes on, what shares a stack, what is drawn next."""
+
+import math
+import os
+import signal
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nntune import study
+from nntune.errors import AllFailedError
+from nntune.search import Budget, Plan, Proposer, Search, Update, rungs, survivors
+from nntune.space import Space, build
+from nntune.stacks import shape_of, stacks, working_set
+from nntune.study import Definition, Trial, View
+from nntune.training import Examples
+from nntune.trials import Problem, Progress
+from nntune.workers import Workers
+
+SMALL = {"units": "8,16", "hidden_layers": "1:2", "batch_size": "32", "epochs": "9"}
+PLAN = Plan(width=8, rungs=(1, 3, 9), patience=9)
+SAMPLERS = ["tpe", "qmc", "random"]
+values = st.floats(-1e6, 1e6)
+ranks = st.tuples(values, values)
+
+
+def definition(
+    space: Space, *, sampler: str = "tpe", pruner: str = "halving", metric: str = "log_loss"
+) -> Definition:
+    return Definition(
+        data={},
+        space={each.name: each.text for each in space.hyperparameters},
+        metric=metric,
+        direction="maximize" if metric == "accuracy" else "minimize",
+        seed=7,
+        sampler=sampler,
+        pruner=pruner,
+        training={**PLAN._asdict(), "product": "torch"},
+        versions={},
+        command="",
+    )
+
+
+def searched(
+    path: Path, examples: Examples, made: Definition, budget: Budget, workers: Workers
+) -> View:
+    """A study after a search on made examples."""
+    return last_of(path, examples, made, budget, workers)[0]
+
+
+def last_of(
+    path: Path, examples: Examples, made: Definition, budget: Budget, workers: Workers
+) -> tuple[View, list[Update]]:
+    """The same, with all updates of the search."""
+    arrays = {name: getattr(examples, name).numpy() for name in ("x", "y", "x_valid", "y_valid")}
+    problem = Problem(examples.x.shape[1], len(examples.x), examples.classes, examples.scale)
+    space = build(made.space)
+    with workers, study.open_writer(path, "made", made) as writer:
+        workers.share(arrays)
+        updates = list(Search(writer, space, problem, workers).run(budget))
+    return study.read(path, "made"), updates
+
+
+def facts(view: View) -> list[tuple[object, ...]]:
+    return [
+        (t.number, t.state, t.params, t.value, t.epoch, t.rungs, t.reason, view.curve(t.number))
+        for t in sorted(view.trials())
+    ]
+
+
+def ended(numbers: Sequence[int], proposals: Sequence[dict[str, object]]) -> list[Trial]:
+    """Trials with values made up from their numbers."""
+    return [
+        Trial.new(number, dict(params), number // PLAN.width)._replace(
+            state="complete", value=math.sin(number), rungs={9: math.sin(number)}
+        )
+        for number, params in zip(numbers, proposals, strict=True)
+    ]
+
+
+@given(
+    st.integers(1, 1000), st.integers(1, 10**6), st.integers(1, 4096), st.integers(2, 5)
+)  # fmt: skip
+def test_rungs_rise_by_eta_and_end_with_the_whole_training(
+    epochs: int, rows: int, batch_size: int, eta: int
+) -> None:
+    found = rungs(epochs, rows, batch_size, eta)
+    assert found[-1] == epochs
+    assert all(a < b for a, b in pairwise(found))
+    assert all(b == a * eta for a, b in pairwise(found[:-1]))
+
+
+@given(st.integers(1, 10**6), st.integers(1, 4096))
+def test_the_first_rung_is_one_epoch_or_about_thirty_steps(rows: int, batch_size: int) -> None:
+    first, steps = rungs(10**6, rows, batch_size)[0], math.ceil(rows / batch_size)
+    assert first == 1 if steps >= 30 else 30 <= first * steps < 30 + steps
+
+
+@given(
+    st.dictionaries(st.integers(0, 50), ranks, min_size=1),
+    st.dictionaries(st.integers(51, 99), ranks),
+    st.integers(2, 4),
+    st.integers(1, 5),
+)
+def test_survivors_are_the_best_of_the_bracket(
+    bracket: dict[int, tuple[float, ...]],
+    others: dict[int, tuple[float, ...]],
+    eta: int,
+    least: int,
+) -> None:
+    seen = others | bracket
+    going_on = survivors(bracket, seen, eta, least)
+    own = sorted(bracket, key=lambda number: (bracket[number], number))
+    assert going_on == set(own[: len(going_on)])
+    assert min(least, len(bracket)) <= len(going_on) <= max(least, len(seen) // eta)
+    assert going_on == survivors(dict(reversed(bracket.items())), seen, eta, least)
+
+
+def test_a_bracket_alone_keeps_a_third_and_ties_go_to_the_earlier() -> None:
+    bracket = dict.fromkeys(range(32), (0.5, 0.0))
+    assert survivors(bracket, bracket, 3, 1) == set(range(10))
+
+
+configurations = st.fixed_dictionaries(
+    {
+        "hidden_layers": st.integers(1, 3),
+        "units": st.sampled_from([16, 64, 512]),
+        "shape": st.sampled_from(["flat", "taper"]),
+        "activation": st.just("relu"),
+        "batch_size": st.sampled_from([32, 256]),
+        "optimizer": st.sampled_from(["adam", "sgd"]),
+        "epoch": st.sampled_from([0, 3]),
+    }
+)
+
+
+@given(st.lists(configurations, min_size=1, max_size=40))
+def test_stacks_hold_every_member_once_with_its_like(drawn: list[dict[str, object]]) -> None:
+    problem = Problem(inputs=10, rows=1000, classes=3)
+    members = [
+        Progress(number, 1e-3, 0, 0, 0, 100, epoch=params["epoch"])  # type: ignore[arg-type]
+        for number, params in enumerate(drawn)
+    ]
+    dealt = stacks(members, dict(enumerate(drawn)), problem, 2)
+    assert sorted(m.number for stack in dealt for m in stack) == list(range(len(drawn)))
+    for stack in dealt:
+        kinds = {
+            (shape_of(params, problem), *(params[k] for k in ("batch_size", "optimizer", "epoch")))
+            for params in (drawn[member.number] for member in stack)
+        }
+        assert len(kinds) == 1
+        shape, batch_size, *_ = kinds.pop()
+        assert len(stack) == 1 or len(stack) * working_set(shape, batch_size) <= 6 << 20
+    assert dealt == stacks(members, dict(enumerate(drawn)), problem, 2)
+
+
+def test_the_stack_that_takes_longest_comes_first() -> None:
+    sizes = [16, 512, 64]
+    drawn = {
+        n: {"hidden_layers": 2, "units": units, "shape": "flat", "activation": "relu",
+            "batch_size": 32, "optimizer": "adam"}
+        for n, units in enumerate(sizes)
+    }  # fmt: skip
+    members = [Progress(number, 1e-3, 0, 0, 0, 100) for number in drawn]
+    dealt = stacks(members, drawn, Problem(10, 1000, 3), 2)
+    assert [[m.number for m in stack] for stack in dealt] == [[1], [2], [0]]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_trial_0_is_the_default_and_a_bracket_has_distinct_configurations(sampler: str) -> None:
+    space = build({})
+    drawn = Proposer(space, definition(space, sampler=sampler))([], 32)
+    assert space.params(drawn[0]) == space.default
+    assert len({repr(params) for params in drawn}) == 32
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_resumed_sampler_draws_what_it_would_have_drawn(sampler: str) -> None:
+    space = build({})
+    made = definition(space, sampler=sampler)
+    propose = Proposer(space, made)
+    first = ended(range(32), propose([], 32))
+    second = propose(first, 32)
+    assert Proposer(space, made)(first, 32) == second
+    trials = first + ended(range(32, 64), second)
+    assert Proposer(space, made)(trials, 32) == propose(trials, 32)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_brackets_do_not_repeat_each_other(sampler: str) -> None:
+    space = build({})
+    propose = Proposer(space, definition(space, sampler=sampler))
+    trials: list[Trial] = []
+    for first in range(0, 96, 32):
+        trials += ended(range(first, first + 32), propose(trials, 32))
+    assert len({repr(trial.params) for trial in trials}) == 96
+
+
+def test_another_seed_draws_other_configurations() -> None:
+    space = build({})
+    one = definition(space)
+    other = Definition(**{**vars(one), "seed": 8})
+    assert Proposer(space, one)([], 8)[1:] != Proposer(space, other)([], 8)[1:]
+
+
+def test_a_search_finds_better_than_its_first_bracket(
+    tmp_path: Path, three_classes: Examples
+) -> None:
+    made = definition(build(SMALL))
+    view, updates = last_of(tmp_path / "a.db", three_classes, made, Budget(40), Workers(0))
+    first = min(t.value for t in view.trials() if t.bracket == 0 and t.value is not None)
+    best = view.best()
+    assert best is not None
+    assert best.value is not None
+    assert best.value < first
+    assert updates[-1].best == best._replace(
+        distributions_json={}, attempts=1, started="", finished=""
+    )
+    assert sum(updates[-1].states.values()) == 40
+
+
+def test_a_bracket_is_cut_at_its_rungs(tmp_path: Path, three_classes: Examples) -> None:
+    made = definition(build(SMALL))
+    view = searched(tmp_path / "a.db", three_classes, made, Budget(8), Workers(0))
+    reached = [max(trial.rungs) for trial in view.trials()]
+    assert [sum(rung >= each for rung in reached) for each in (1, 3, 9)] == [8, 3, 3]
+    for trial in view.trials():
+        curve = view.curve(trial.number)
+        assert len(curve) == max(trial.rungs)
+        assert trial.value == pytest.approx(min(curve), rel=1e-6)  # curves are in single precision
+        assert trial.epoch == 1 + curve.index(min(curve))
+        assert trial.state == ("complete" if len(curve) == 9 else "pruned")
+
+
+def test_without_a_pruner_every_trial_is_trained_to_the_end(
+    tmp_path: Path, three_classes: Examples
+) -> None:
+    made = definition(build(SMALL), pruner="none", metric="accuracy")
+    view = searched(tmp_path / "a.db", three_classes, made, Budget(8), Workers(0))
+    assert [len(view.curve(trial.number)) for trial in view.trials()] == [9] * 8
+    assert {trial.state for trial in view.trials()} == {"complete"}
+    best = view.best()
+    assert best is not None
+    assert best.value == max(max(trial.rungs.values()) for trial in view.trials())
+
+
+def test_trials_are_a_total(tmp_path: Path, three_classes: Examples) -> None:
+    made = definition(build(SMALL))
+    apart = tmp_path / "apart.db"
+    searched(apart, three_classes, made, Budget(8), Workers(0))
+    again = searched(apart, three_classes, made, Budget(16), Workers(0))
+    once = searched(tmp_path / "once.db", three_classes, made, Budget(16), Workers(0))
+    assert facts(again) == facts(once)
+    before = again.trials()
+    assert searched(apart, three_classes, made, Budget(16), Workers(0)).trials() == before
+
+
+def test_a_fixed_space_trains_one_configuration_with_other_seeds(
+    tmp_path: Path, regression: Examples
+) -> None:
+    names = build({}).default
+    fixed = {name: str(value) for name, value in names.items()} | {"epochs": "3"}
+    made = definition(build(fixed), metric="rmse")
+    view = searched(tmp_path / "a.db", regression, made, Budget(3), Workers(0))
+    assert [trial.params for trial in view.trials()] == [{}, {}, {}]
+    assert len({trial.value for trial in view.trials()}) == 3
+
+
+def test_a_search_whose_trials_all_fail_says_why(tmp_path: Path, regression: Examples) -> None:
+    made = definition(build({**SMALL, "lr": "1000", "optimizer": "sgd"}), metric="rmse")
+    with pytest.raises(AllFailedError) as error:
+        searched(tmp_path / "a.db", regression, made, Budget(8), Workers(0))
+    assert str(error.value) == (
+        "all 8 trials failed (diverged at epoch 1); lower --lr or scale the data."
+    )
+    assert error.value.exit_code == 6
+    states = study.read(tmp_path / "a.db").counts()
+    assert states == {"running": 0, "complete": 0, "pruned": 0, "failed": 8}
+
+
+def test_a_deadline_in_the_past_begins_no_trial(tmp_path: Path, three_classes: Examples) -> None:
+    made, past = definition(build(SMALL)), Budget(8, time.monotonic() - 1)
+    view, updates = last_of(tmp_path / "a.db", three_classes, made, past, Workers(0))
+    assert (view.trials(), updates) == ([], [])
+
+
+def test_a_deadline_ends_the_trials_with_what_they_have(
+    tmp_path: Path, three_classes: Examples
+) -> None:
+    made = definition(build({**SMALL, "epochs": "100000"}), pruner="none")
+    made = Definition(**{**vars(made), "training": {**made.training, "rungs": [100000]}})
+    made.training["patience"] = 100000
+    soon = Budget(8, time.monotonic() + 1)
+    view = searched(tmp_path / "a.db", three_classes, made, soon, Workers(0))
+    assert {trial.reason for trial in view.trials()} == {"time"}
+    trained = [trial for trial in view.trials() if trial.value is not None]
+    complete = [trial for trial in view.trials() if trial.state == "complete"]
+    assert complete == trained[:1]  # the best; the others are pruned
+    assert view.counts()["running"] == 0
+
+
+def test_trials_longer_than_the_plan_end_with_it(tmp_path: Path, three_classes: Examples) -> None:
+    made = definition(build({**SMALL, "epochs": "200"}))
+    view = searched(tmp_path / "a.db", three_classes, made, Budget(8), Workers(0))
+    assert {trial.state for trial in view.trials()} == {"complete", "pruned"}
+
+
+def test_orphans_of_a_killed_search_are_trained_first(
+    tmp_path: Path, three_classes: Examples
+) -> None:
+    made, space = definition(build(SMALL)), build(SMALL)
+    whole = searched(tmp_path / "whole.db", three_classes, made, Budget(16), Workers(0))
+    distributions = space.distributions()
+    with study.open_writer(tmp_path / "cut.db", "made", made) as writer:
+        drawn = Proposer(space, made)([], 8)
+        asked = [(n, p, {name: distributions[name] for name in p}) for n, p in enumerate(drawn)]
+        writer.begin(0, asked)
+    cut = searched(tmp_path / "cut.db", three_classes, made, Budget(16), Workers(0))
+    assert facts(cut) == facts(whole)
+    assert {t.attempts for t in cut.trials() if t.bracket == 0} == {2}
+
+
+def test_a_worker_that_dies_loses_no_trial(tmp_path: Path, three_classes: Examples) -> None:
+    made = definition(build(SMALL))
+    whole = searched(tmp_path / "whole.db", three_classes, made, Budget(16), Workers(0))
+    arrays = {n: getattr(three_classes, n).numpy() for n in ("x", "y", "x_valid", "y_valid")}
+    with (
+        Workers(2) as workers,
+        study.open_writer(tmp_path / "hurt.db", "made", made) as writer,
+    ):
+        workers.share(arrays)
+        search = Search(writer, build(made.space), Problem(6, 150, 3), workers)
+        for update in search.run(Budget(16)):
+            if not update.rung_done and update.training % 2:  # in the middle of a rung
+                os.kill(workers.submit(os.getpid).result(), signal.SIGKILL)
+    assert facts(study.read(tmp_path / "hurt.db")) == facts(whole)
+
+
+def test_a_pool_works_on_after_a_call_that_kills_its_process() -> None:
+    with Workers(1) as workers:
+        first = workers.submit(os.getpid).result()
+        broken = workers.submit(os._exit, 3)
+        assert broken.exception() is not None
+        assert workers.submit(os.getpid).result() != first
