@@ -137,7 +137,8 @@ def search(
             "--patience",
             panel=BUDGET,
             min=1,
-            help="Epochs without a better value before a training stops; a fifth of --epochs.",
+            help="Epochs without a better value before a training stops; a fifth of --epochs, "
+            "at least 10.",
         ),
     ] = None,
     study: Annotated[
@@ -173,7 +174,7 @@ def search(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Find the best network for a target; the same command again resumes.
+    """Find the best network; the same command again resumes.
 
     A RANGE is LO:HI, LO:HI:log, LO:HI:STEP, A,B,C, 0,LO:HI:log (zero or a log range) or one value.
     """
@@ -223,7 +224,7 @@ def _run_search(run: "Callable[[], View]", as_json: bool) -> None:
 
 @app.command()
 def best(study: StudyName = None, db: Database = None, as_json: Json = False) -> None:
-    """Show the best configuration of a study, and how sure that is."""
+    """Show the best configuration of a study."""
     from nntune import report
 
     view = _view(study, db)
@@ -275,7 +276,8 @@ def studies(
     """List the studies there are."""
     from nntune import report, study
 
-    found = study.studies(folder)
+    is_default = folder == Path("studies")
+    found = study.studies(folder) if folder.exists() or not is_default else []
     _print(report.studies(folder, found), report.studies_json(found), as_json)
 
 
@@ -316,7 +318,7 @@ def space(
     optimizer: OptimizerName = None,
     file: SpaceFile = None,
 ) -> None:
-    """Print the search space in force, as TOML that --space reads back."""
+    """Print the search space in force, as TOML for --space."""
     from nntune.space import build
 
     flags = {

@@ -26,7 +26,7 @@ def bind(product: Product, a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) 
     An operand with M = 1 serves all members. Every member's product is one BLAS call whose
     shape does not depend on M: that keeps a member's bits independent of its stack.
     """
-    if product == "numpy":
+    if product == "numpy" and out.device.type == "cpu":
         return partial(np.matmul, a.numpy(), b.numpy(), out=out.numpy())
     members = out.shape[0]
     return partial(_bmm, a.expand(members, -1, -1), b.expand(members, -1, -1), out)
@@ -34,7 +34,7 @@ def bind(product: Product, a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) 
 
 def _bmm(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
     # Members one by one on the CPU: a batched kernel may choose its blocking by the batch.
-    if out.is_cuda:
+    if out.device.type != "cpu":
         torch.bmm(a, b, out=out)
         return
     for left, right, result in zip(a.unbind(), b.unbind(), out.unbind(), strict=True):

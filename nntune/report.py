@@ -17,15 +17,24 @@ from nntune.study import Summary, Trial, View
 if TYPE_CHECKING:
     from nntune.data import Description
 
+# Flags of a search that say what is learnt and how it is judged, not what is tried.
+_OF_THE_DATA = (
+    "-t", "--target", "--task", "--metric", "--ignore", "--categorical", "--numeric", "--valid",
+    "--test", "--seed", "--patience",
+)  # fmt: skip
 _GAUGE = 24  # characters of the picture of a range
 
 
 def draw(renderable: RenderableType) -> None:
-    """Prints on standard output; a pipe gets long lines whole."""
+    """Prints on standard output; a pipe gets long lines whole, without blanks at their ends."""
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=200)
-    console.print(renderable)
+    if console.is_terminal:
+        console.print(renderable)
+        return
+    console = Console(highlight=False, width=200)
+    with console.capture() as capture:
+        console.print(renderable, soft_wrap=True)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def number(value: float | None) -> str:
@@ -38,7 +47,7 @@ def number(value: float | None) -> str:
         return "-"
     if 1000 <= abs(value) < 1e9:
         return f"{value:.0f}"
-    return f"{value:.4g}"
+    return f"{value + 0.0:.4g}"  # no -0
 
 
 def duration(seconds: float) -> str:
@@ -78,7 +87,8 @@ def best(view: View) -> RenderableType:
     facts.add_row(definition.metric, f"{number(trial.value)} on {_validation(view)}")
     default = view.trial(0)
     if trial.number and default.value is not None:
-        facts.add_row("", f"{number(default.value)} with the default configuration (#0)")
+        cut = f", {default.state} at {default.reason}" if default.state == "pruned" else ""
+        facts.add_row("", f"{number(default.value)} with the default configuration (#0{cut})")
     notes = [Text(line) for line in (*_edges(space, params), *_caveats(view, running))]
     return Group(facts, "", _configuration(space, params), "", *notes, Text(_repeat(view, trial)))
 
@@ -143,7 +153,7 @@ def trial(view: View, trial: Trial) -> RenderableType:
     facts.add_row("trial", f"#{trial.number} of {view.name}, {trial.state}{ended}")
     facts.add_row(view.definition.metric, f"{number(trial.value)} at epoch {trial.epoch or '-'}")
     facts.add_row("bracket", str(trial.bracket + 1))
-    facts.add_row("training", f"{trial.seconds:.2f} s of processor time")
+    facts.add_row("training", f"{trial.seconds:.3g} s of processor time")
     curve = view.curve(trial.number)
     parts: list[RenderableType] = [facts, "", _configuration(space, params)]
     if curve:
@@ -165,7 +175,7 @@ def trial_json(view: View, trial: Trial) -> dict[str, Any]:
         "study": view.name,
         "metric": view.definition.metric,
         **_trial_values(view, trial),
-        "bracket": trial.bracket,
+        "bracket": trial.bracket + 1,
         "seconds": trial.seconds,
         "rungs": {str(epoch): value for epoch, value in trial.rungs.items()},
         "curve": curve,
@@ -175,7 +185,7 @@ def trial_json(view: View, trial: Trial) -> dict[str, Any]:
 def studies(folder: Path, found: Sequence[Summary]) -> RenderableType:
     """The studies of a folder in rows."""
     if not found:
-        return Text(f"no studies in {folder}; nntune search makes one.")
+        return Text(f"There are no studies in {folder}; nntune search makes one.")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("study", "trials", "metric", "best", "changed", "file"):
         table.add_column(name, justify="right" if name in ("trials", "best") else "left")
@@ -248,11 +258,15 @@ def _edge_names(space: Space, params: dict[str, Any]) -> dict[str, Literal["low"
 
 
 def _edges(space: Space, params: dict[str, Any]) -> list[str]:
-    return [
-        f"edge: {name} {_plain(params[name])} lies at the {edge} end of {space[name].text}; "
-        f"--{name.replace('_', '-')} {space[name].widened(edge)} looks further."
-        for name, edge in _edge_names(space, params).items()
-    ]
+    lines = []
+    for name, edge in _edge_names(space, params).items():
+        # Optuna keeps the choices of a parameter for good; a range may grow within a study.
+        how = "in a new study (--study NAME)" if space[name].choices else "with --update-space"
+        lines.append(
+            f"edge: {name} {_plain(params[name])} lies at the {edge} end of {space[name].text}; "
+            f"--{name.replace('_', '-')} {space[name].widened(edge)} looks further, {how}."
+        )
+    return lines
 
 
 def _caveats(view: View, running: int) -> list[str]:
@@ -267,25 +281,20 @@ def _caveats(view: View, running: int) -> list[str]:
 
 
 def _repeat(view: View, trial: Trial) -> str:
-    return f"again alone:  {_repeat_command(view, trial)}"
+    return f"this configuration, trained anew:\n  {_repeat_command(view, trial)}"
 
 
 def _repeat_command(view: View, trial: Trial) -> str:
     """The command that trains just this configuration, as a study of its own."""
-    definition = view.definition
-    data = definition.data
-    words = ["nntune", "search", data["source"]]
-    words += [] if data["source"].startswith("sklearn:") else ["-t", data["target"]]
-    words += [
-        "--metric",
-        definition.metric,
-        "--study",
-        f"{view.name}-{trial.number}",
-        "--trials",
-        "1",
-    ]
-    for name, value in space_of(view).params(trial.params).items():
-        words += [f"--{name.replace('_', '-')}", str(value)]
+    words = ["nntune", "search", view.definition.data["source"]]
+    given = shlex.split(view.definition.command)
+    for place, word in enumerate(given):
+        flag, _, value = word.partition("=")
+        if flag in _OF_THE_DATA:
+            words += [flag, value or (given[place + 1] if place + 1 < len(given) else "")]
+    words += ["--study", f"{view.name}-{trial.number}", "--trials", "1"]
+    for name, chosen in space_of(view).params(trial.params).items():
+        words += [f"--{name.replace('_', '-')}", str(chosen)]
     return shlex.join(words)
 
 

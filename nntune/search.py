@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nntune.errors import AllFailedError
 from nntune.metrics import METRICS
 from nntune.space import Space
-from nntune.stacks import shape_of, stacks
+from nntune.stacks import epoch_seconds, shape_of, stacks
 from nntune.study import Definition, Outcome, Trial, Writer
 from nntune.trials import Problem, Progress, Setting
 from nntune.workers import Workers
@@ -153,7 +153,7 @@ class Search:
         count = self._plan.width
         if budget.trials is not None:
             count = min(count, budget.trials - first)
-        if count <= 0 or time.monotonic() >= budget.deadline:
+        if count <= 0 or (first and time.monotonic() >= budget.deadline):
             return []
         return self._ask(first, count)
 
@@ -188,8 +188,7 @@ class Search:
         self, members: Sequence[Progress], rung: int, deadline: float
     ) -> Iterator[list[Progress]]:
         """Members as their stacks reach the rung, in any order."""
-        configurations = {m.number: self._configuration(m.number) for m in members}
-        formed = stacks(members, configurations, self._problem, self._workers.count)
+        formed = self._formed(members, rung, deadline)
         pending = {self._submit(stack, rung, deadline): stack for stack in formed}
         interrupted = []
         for future in as_completed(pending):
@@ -209,10 +208,27 @@ class Search:
                     if part is stack:
                         break
 
+    def _formed(
+        self, members: Sequence[Progress], rung: int, deadline: float
+    ) -> list[list[Progress]]:
+        """Stacks in the order of training: longest first, or last where time is short for all."""
+        configurations = {m.number: self._configuration(m.number) for m in members}
+        formed = stacks(members, configurations, self._problem, self._workers.count)
+        seconds = sum(
+            (rung - stack[0].epoch)
+            * epoch_seconds(configurations[stack[0].number], self._problem, len(stack))
+            for stack in formed
+        )
+        if time.monotonic() + seconds / max(self._workers.count, 1) > deadline:
+            formed.reverse()  # what is cheap has a value then
+        return formed
+
     def _submit(
         self, stack: list[Progress], rung: int, deadline: float
     ) -> "Future[list[Progress]]":
         params = self._configuration(stack[0].number)
+        if self._best is None and any(member.number == 0 for member in stack):
+            deadline = math.inf  # however short the time, a search ends with a value
         setting = Setting(
             shape_of(params, self._problem),
             params["batch_size"],

@@ -63,6 +63,7 @@ def run(options: Options, *, quiet: bool = False) -> View:
         dataset = load(options.request)
         metric = metric_for(dataset.task, options.metric)
         space = build(options.ranges, options.space_file, rows=len(dataset.train.x))
+        workers.use_device()
         product = product or workers.fastest_product()
         definition = _definition(options, dataset, space, metric, product)
         problem = Problem(

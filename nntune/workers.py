@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from nntune.errors import UsageError
 from nntune.trials import Problem, Product, Progress, Setting
 
 if TYPE_CHECKING:
@@ -56,6 +57,15 @@ class Workers:
         """Hands the examples to all workers: x (N, D), y (N,), x_valid (V, D), y_valid (V,)."""
         for name in _ARRAYS:
             np.save(self._folder / f"{name}.npy", arrays[name])
+
+    def use_device(self) -> None:
+        """Settles what `auto` means here.
+
+        Raises:
+            UsageError: this machine or its torch lacks the device.
+        """
+        if self._device != "cpu":
+            self._device = self.submit(_available, self._device).result()
 
     def fastest_product(self) -> Product:
         """Which library multiplies matrices fastest on a worker, measured there."""
@@ -137,6 +147,20 @@ def _end_with_parent(folder: str) -> None:
         wait([parent.sentinel])
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
+
+
+def _available(device: str) -> str:
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next((name for name, is_there in there.items() if is_there), "cpu")
+    if not there[device]:
+        raise UsageError(
+            f"--device {device}: torch {torch.__version__} finds no such device here; "
+            "cpu and auto work everywhere."
+        )
+    return device
 
 
 def _fastest_product() -> Product:

@@ -334,10 +334,16 @@ def test_a_worker_that_dies_loses_no_trial(tmp_path: Path, three_classes: Exampl
         study.open_writer(tmp_path / "hurt.db", "made", made) as writer,
     ):
         workers.share(arrays)
+        worker = workers.submit(os.getpid).result()
         search = Search(writer, build(made.space), Problem(6, 150, 3), workers)
+        hurt: set[int] = set()
         for update in search.run(Budget(16)):
-            if not update.rung_done and update.training % 2:  # in the middle of a rung
-                os.kill(workers.submit(os.getpid).result(), signal.SIGKILL)
+            if update.bracket not in hurt:
+                if hurt:
+                    workers.submit(os._exit, 3)
+                else:
+                    os.kill(worker, signal.SIGKILL)
+                hurt.add(update.bracket)
     assert facts(study.read(tmp_path / "hurt.db")) == facts(whole)
 
 

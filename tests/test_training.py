@@ -100,6 +100,21 @@ def test_large_networks_fold_the_penalty_into_the_update(three_classes):
     assert np.abs(stack.unstack()[0].parameters - expected).max() < 1e-5
 
 
+def test_adam_for_other_devices_equals_the_fused_one(three_classes):
+    setting = setting_for(three_classes)
+    members = [trial(0, lr=0.01, l2=1e-3), trial(1, lr=0.003, l1=1e-3)]
+    results = []
+    for is_fused in (True, False):
+        with torch.inference_mode():
+            stack = Stack(members, setting, three_classes)
+            if not is_fused:
+                stack._optimizer._update = stack._optimizer._adam
+            stack.train_epoch(deadline=float("inf"))
+        results.append(stack.unstack()[1].parameters)
+
+    assert np.abs(results[0] - results[1]).max() < 1e-6
+
+
 def mixed(count: int) -> list[Progress]:
     return [
         trial(n, lr=0.002 * (n + 1), l1=1e-4 * (n % 2), l2=1e-4 * (n % 3), dropout=0.2 * (n % 2))
