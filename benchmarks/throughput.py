@@ -8,6 +8,7 @@ seconds are processor time, and of the repeats the median counts.
 """
 
 import argparse
+import math
 import statistics
 import time
 from collections import defaultdict
@@ -28,8 +29,9 @@ from nntune.products import fastest, rates
 from nntune.space import build
 from nntune.stacks import shape_of, stacks
 from nntune.tpe import sobol
-from nntune.training import Examples, train
-from nntune.trials import Problem, Progress, Setting
+from nntune.training import Examples, Stack, train
+from nntune.trials import Problem, Progress, Setting, Shape
+from nntune.workers import Workers
 
 CONTENDERS: dict[str, Callable[..., float]] = {
     "stock": loops.stock,
@@ -47,15 +49,24 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--skip", nargs="*", default=[], choices=[*CONTENDERS, "vmap"])
+    parser.add_argument("--shapes", action="store_true", help="stacks of 16 and parts of a step")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     threadpool_limits(1)
     console = Console(width=130)
+    if arguments.shapes:
+        for name in arguments.data[:1]:
+            if path := path_of(name):
+                examples, problem = examples_of(Request(str(path), TABLES[name].target))
+                console.print(by_shape(name, examples, problem, arguments))
+                console.print(by_part(name, examples, problem))
+        return
     measured = {name: f"{rate:.0f}" for name, rate in rates().items()}
     console.print(f"matrix product limit, GFLOP/s: {measured}; in use: {fastest()}")
     for name in arguments.data:
         if path := path_of(name):
             console.print(compare(name, str(path), arguments))
+            console.print(scaling(str(path), TABLES[name].target, arguments))
 
 
 def compare(name: str, path: str, arguments: argparse.Namespace) -> Table:
@@ -128,6 +139,135 @@ def drawn_table(
             f"{100 * sum(operations.values()) / total / limit:.0f}",
         )
     return table
+
+
+def scaling(path: str, target: str | None, arguments: argparse.Namespace) -> str:
+    """Wall time of the whole list with one worker and with two, alternating."""
+    dataset = load(Request(path, target))
+    train_rows, valid = dataset.train, dataset.valid
+    arrays = {"x": train_rows.x, "y": train_rows.y, "x_valid": valid.x, "y_valid": valid.y}
+    classes = len(dataset.classes)
+    problem = Problem(train_rows.x.shape[1], len(train_rows.x), classes, dataset.target_scale)
+    space = build({}, rows=problem.rows)
+    drawn = sobol(space.distributions(), arguments.configurations, seed=0)
+    configs = dict(enumerate(space.params(params) for params in drawn))
+    members = [member_of(number, config) for number, config in configs.items()]
+    walls: dict[int, list[float]] = defaultdict(list)
+    with Workers(1) as one, Workers(2) as two:
+        for workers in (one, two):
+            workers.share(arrays)
+            for future in [workers.submit(fastest) for _ in range(8)]:
+                future.result()  # all processes are there
+        for _ in range(arguments.repeats):
+            for workers in (one, two):
+                start = time.perf_counter()
+                futures = []
+                for stack in stacks(members, configs, problem, workers.count):
+                    setting = setting_of(configs[stack[0].number], problem)
+                    futures.append(
+                        workers.train(stack, setting, problem, arguments.epochs, math.inf)
+                    )
+                for future in futures:
+                    future.result()
+                walls[workers.count].append(time.perf_counter() - start)
+    first, second = (statistics.median(walls[count]) for count in (1, 2))
+    return f"wall: 1 worker {first:.2f} s, 2 workers {second:.2f} s, ratio {first / second:.2f}"
+
+
+def by_shape(
+    name: str, examples: Examples, problem: Problem, arguments: argparse.Namespace
+) -> Table:
+    """Stacks of equal networks beside the loops, and beside the limit of their own products."""
+    table = Table(title=f"{name}: stacks of one shape, dropout 0.2, one core")
+    for heading in (
+        "network", "batch", "members", "µs a member-step", "GFLOP/s", "% of limit", "stock/ours",
+        "lean/ours",
+    ):  # fmt: skip
+        table.add_column(heading, justify="right")
+    for layers, units, batch_size, members in (
+        (1, 16, 32, 16), (2, 32, 64, 16), (2, 64, 32, 16), (2, 64, 128, 16), (3, 64, 64, 16),
+        (2, 128, 256, 8), (3, 128, 256, 4), (2, 256, 256, 2), (4, 256, 256, 1),
+    ):  # fmt: skip
+        config = {
+            "hidden_layers": layers, "units": units, "shape": "flat", "dropout": 0.2, "l1": 0.0,
+            "l2": 1e-5, "batch_size": batch_size, "lr": 1e-3, "activation": "relu",
+            "optimizer": "adam",
+        }  # fmt: skip
+        setting = setting_of(config, problem)
+        stack = [member_of(number, config) for number in range(members)]
+        runs = [
+            partial(train, stack, setting, examples, 3),
+            partial(loops.stock, config, examples, problem, 3),
+            partial(loops.lean, config, examples, problem, 3),
+        ]
+        found = [[timed(run)[0] for run in runs] for _ in range(arguments.repeats)]
+        ours, stock, lean = (statistics.median(column) for column in zip(*found, strict=True))
+        ours /= members
+        limit = max(rates(units, batch_size, members).values()) * 1e9
+        operations = 3 * 6 * problem.rows * setting.shape.weights
+        steps = 3 * math.ceil(problem.rows / batch_size)
+        table.add_row(
+            "-".join(map(str, (problem.inputs, *setting.shape.hidden, setting.shape.outputs))),
+            str(batch_size), str(members), f"{ours / steps * 1e6:.0f}",
+            f"{operations / ours / 1e9:.0f}", f"{100 * operations / ours / limit:.0f}",
+            f"{stock / ours:.1f}", f"{lean / ours:.1f}",
+        )  # fmt: skip
+    return table
+
+
+def by_part(name: str, examples: Examples, problem: Problem) -> Table:
+    """Where the time of a step goes: each kind of prepared call, timed on its own."""
+    table = Table(title=f"{name}: parts of a step, µs, dropout 0.2, l2")
+    kinds = ("products", "other calls of the network", "noise", "optimizer", "loss", "whole step")
+    for heading in ("network", "batch", "members", *kinds):
+        table.add_column(heading, justify="right")
+    for layers, units, batch_size, members in ((2, 32, 64, 16), (2, 64, 128, 8), (3, 128, 256, 1)):
+        setting = Setting(
+            Shape(problem.inputs, (units,) * layers, problem.classes or 1), batch_size, "adam",
+            "log_loss" if problem.classes else "rmse", 10**6, 0, fastest(),
+        )  # fmt: skip
+        stack_members = [
+            Progress(n, lr=1e-3, l1=0.0, l2=1e-5, dropout=0.2, epochs=10**6) for n in range(members)
+        ]
+        with torch.inference_mode():
+            parts = step_parts(Stack(stack_members, setting, examples))
+        network = "-".join(map(str, (problem.inputs, *setting.shape.hidden)))
+        cells = (f"{parts[kind] * 1e6:.0f}" for kind in kinds)
+        table.add_row(network, str(batch_size), str(members), *cells)
+    return table
+
+
+def step_parts(stack: Stack) -> dict[str, float]:
+    """Seconds of each part of one step, the least of many."""
+    stack.train_epoch(math.inf)
+    rows = next(iter(stack._networks))
+    network, order = stack._networks[rows], torch.arange(rows)
+    targets = stack._targets(order)[0]
+    parts: dict[str, float] = defaultdict(float)
+    for call in (*network._forward, *network._backward):
+        is_product = getattr(call, "func", None) is np.matmul or "_bmm" in repr(call)
+        parts["products" if is_product else "other calls of the network"] += least(call)
+    if stack._noise is not None:
+        ahead = stack._noise._ahead
+        parts["noise"] = least(partial(stack._noise.draw, 0, rows))
+        parts["noise"] += least(partial(stack._noise._fill, 0)) / ahead
+    parts["optimizer"] = least(stack._optimizer.step)
+    parts["loss"] = least(partial(torch.softmax, network.outputs, 1, out=network.error)) + least(
+        lambda: network.error.sub_(targets).mul_(1 / rows)
+    )
+    parts["whole step"] = least(partial(stack._step, order, targets, 0))
+    return parts
+
+
+def least(call: Callable[[], object], repeats: int = 200) -> float:
+    """Processor seconds of a call, the least over groups of ten."""
+    best = math.inf
+    for _ in range(repeats // 10):
+        start = time.process_time()
+        for _ in range(10):
+            call()
+        best = min(best, (time.process_time() - start) / 10)
+    return best
 
 
 def timed(run: Callable[[], object]) -> tuple[float, float]:
