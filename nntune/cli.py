@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -65,8 +66,11 @@ app = typer.Typer(
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits; a user's mistake is one sentence on stderr."""
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # the pictures of ranges are not ASCII
     try:
-        app(args=argv, standalone_mode=True)
+        app(args=argv, prog_name="nntune")
     except Error as error:
         print(f"nntune: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -137,8 +141,8 @@ def search(
             "--patience",
             panel=BUDGET,
             min=1,
-            help="Epochs without a better value before a training stops; a fifth of --epochs, "
-            "at least 10.",
+            help="Epochs without a better value before a training stops; an eighth of --epochs, "
+            "at least 20.",
         ),
     ] = None,
     study: Annotated[
@@ -192,7 +196,7 @@ def search(
         ranges={name: text for name, text in flags.items() if text is not None},
         space_file=space,
         trials=trials,
-        deadline=started + _seconds(duration) if duration else None,
+        deadline=None if duration is None else started + _seconds(duration),
         patience=patience,
         study=study,
         db=db,
@@ -372,7 +376,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < 1e9:
-        raise UsageError(f"--time {text}: say how long, such as 90s, 10m or 1.5h.")
+        raise UsageError(f"--time {text or repr(text)}: say how long, such as 90s, 10m or 1.5h.")
     return seconds
 
 

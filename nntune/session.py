@@ -15,6 +15,7 @@ from nntune.metrics import METRICS, metric_for
 from nntune.progress import Display
 from nntune.search import Budget, Plan, Search, rungs
 from nntune.space import Space, build
+from nntune.stacks import epoch_seconds
 from nntune.study import Definition, View, Writer
 from nntune.trials import Problem
 from nntune.workers import Workers
@@ -23,6 +24,7 @@ SAMPLERS = ("tpe", "qmc", "random")
 PRUNERS = ("halving", "none")
 DEVICES = ("cpu", "cuda", "mps", "auto")
 DEFAULT_TRIALS = 128
+_LARGE, _SLOW = 200e6, 1.0  # bytes of encoded data and seconds an epoch that are worth a line
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ def run(options: Options, *, quiet: bool = False) -> View:
         ) as writer:
             budget = _budget(options)
             search = Search(writer, space, problem, workers)
-            notes = [_understood(dataset, metric), *dataset.warnings, _standing(writer, budget)]
+            notes = [_understood(dataset, metric), *dataset.warnings]
+            notes += [*_cost(dataset, problem, space), _standing(writer, budget)]
             with Display(writer.name, metric, budget, notes, quiet=quiet) as display:
                 for update in search.run(budget):
                     display.show(update)
@@ -102,6 +105,10 @@ def _check(options: Options) -> None:
             raise UsageError(
                 f"{flag} {value}: there are {', '.join(allowed)}.{did_you_mean(value, allowed)}"
             )
+    if "/" in (options.study or ""):
+        raise UsageError(
+            f"--study {options.study}: a name has no slash; --db FILE says where the study is kept."
+        )
 
 
 def _budget(options: Options) -> Budget:
@@ -119,6 +126,18 @@ def _understood(dataset: Dataset, metric: str) -> str:
         f"{dataset.name}: {len(dataset.features)} features, target {dataset.target} "
         f"({dataset.task}, {kind}), rows {rows} (locked); metric {metric}"
     )
+
+
+def _cost(dataset: Dataset, problem: Problem, space: Space) -> list[str]:
+    """One line on memory and time where either is worth a thought before the search goes on."""
+    size = dataset.train.x.nbytes + dataset.valid.x.nbytes
+    seconds = epoch_seconds(space.default, problem)
+    if size <= _LARGE and seconds <= _SLOW:
+        return []
+    return [
+        f"the encoded data take {size / 1e6:,.0f} MB; an epoch of the default configuration "
+        f"takes about {seconds:.2g} s on one core"
+    ]
 
 
 def _standing(writer: Writer, budget: Budget) -> str:
@@ -153,7 +172,7 @@ def _definition(
     typical = round(math.sqrt(math.prod(space["batch_size"].bounds)))
     plan = Plan(
         rungs=rungs(longest, len(dataset.train.x), typical),
-        patience=options.patience or max(longest // 5, 10),
+        patience=options.patience or max(longest // 8, 20),
     )
     request = options.request
     data: dict[str, Any] = {

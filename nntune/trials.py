@@ -96,4 +96,5 @@ class Progress(NamedTuple):
     parameters: np.ndarray | None = None  # (P,)
     first: np.ndarray | None = None  # (P,) moments of the optimizer
     second: np.ndarray | None = None
-    best: np.ndarray | None = None  # (P,) parameters at the best epoch
+    average: np.ndarray | None = None  # (P,) of the parameters over the last steps
+    best: np.ndarray | None = None  # (P,) the average at the best epoch

@@ -123,7 +123,7 @@ def mixed(count: int) -> list[Progress]:
 
 
 def same(a: Progress, b: Progress) -> bool:
-    arrays = ("parameters", "first", "second", "best")
+    arrays = ("parameters", "first", "second", "average", "best")
     numbers = a._replace(seconds=0, **dict.fromkeys(arrays)) == b._replace(
         seconds=0, **dict.fromkeys(arrays)
     )
@@ -225,6 +225,21 @@ def test_patience_stops_a_member_and_keeps_its_best_epoch(three_classes):
     assert member.outcome == "early stop"
     assert member.epoch == member.best_epoch + 3 == len(member.curve)
     assert member.value == min(member.curve) == member.curve[member.best_epoch - 1]
+
+
+def test_what_is_scored_is_the_average_of_the_weights_over_the_last_steps(regression):
+    setting = setting_for(regression, batch_size=150)  # one step an epoch
+    weights = [
+        train([trial(0, epochs=99)], setting, regression, until=epoch)[0].parameters
+        for epoch in range(1, 13)
+    ]
+    average = weights[0]
+    for step, after in enumerate(weights[1:], 1):
+        share = max(0.01, 9 / (9 + step))
+        average = average + np.float32(share) * (after - average)
+    member = train([trial(0, epochs=99)], setting, regression, until=12)[0]
+
+    assert np.abs(member.average - average).max() < 1e-6
 
 
 def test_the_best_snapshot_scores_the_best_value(regression):
