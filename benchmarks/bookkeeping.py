@@ -1,17 +1,23 @@
-"""Ask, tell and storage of a trial with training taken out, beside Optuna's own.
+"""Ask, tell and storage of a trial with training taken out, beside Optuna's own; and start-up.
 
-    python -m benchmarks.bookkeeping [--trials 1000 10000] [--optuna 20]
+    python -m benchmarks.bookkeeping [--trials 1000 10000] [--optuna 20] [--starts 7]
 
 A search runs on results that are made up in an instant; its last brackets before each number of
 trials are timed. Optuna has its defaults, TPESampler, MedianPruner and SQLite, with a report after
 each epoch, in a study that holds as many trials with the same curves. Curves are those of a
 network that improves at a rate and to a floor which depend on the learning rate; drawing them is
 not counted. Processor seconds tell more than wall seconds where other programs run.
+
+Start-up is the time from the start of `nntune search sklearn:digits --trials 1 --epochs 1` to the
+line that reports the trial, against that of `python -c "import torch"`; the two alternate.
 """
 
 import argparse
 import math
 import random
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -42,10 +48,11 @@ Seconds = dict[str, np.ndarray]  # part to (wall, processor) seconds
 
 
 def main() -> None:
-    """Prints one table."""
+    """Prints two tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trials", nargs="+", type=int, default=[1000, 10_000])
     parser.add_argument("--optuna", type=int, default=20, help="trials timed with Optuna")
+    parser.add_argument("--starts", type=int, default=7, help="starts timed of each program")
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     table = Table(
@@ -60,6 +67,8 @@ def main() -> None:
                 theirs = optunas(path, Path(folder, "optuna.db"), arguments.optuna)
                 table.add_row(f"{trials:,}", "Optuna", *shown(theirs, arguments.optuna))
     Console().print(table)
+    if arguments.starts:
+        Console().print(starts(arguments.starts))
 
 
 def shown(seconds: Seconds, trials: int) -> list[str]:
@@ -229,6 +238,38 @@ def optunas(made: Path, path: Path, trials: int) -> Seconds:
 def asked(study: optuna.Study, space: Space) -> tuple[optuna.Trial, dict[str, Any]]:
     trial = study.ask()
     return trial, space.suggest(trial)
+
+
+def starts(repeats: int) -> Table:
+    """Seconds to import torch and to the end of a search's first epoch, alternating."""
+    torch, ours = [], []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import torch"], check=True)
+        torch.append(time.perf_counter() - began)
+        ours.append(first_epoch())
+    table = Table("start-up", "median s", "least s", "ratio of medians")
+    middle = [statistics.median(each) for each in (torch, ours)]
+    table.add_row("import torch", f"{middle[0]:.2f}", f"{min(torch):.2f}", "1.00")
+    ratio = f"{middle[1] / middle[0]:.2f}"
+    table.add_row("first epoch of digits", f"{middle[1]:.2f}", f"{min(ours):.2f}", ratio)
+    return table
+
+
+def first_epoch() -> float:
+    """Seconds from the start of a search to the report of its first epoch."""
+    command = [sys.executable, "-m", "nntune", "search", "sklearn:digits", "--trials", "1"]
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            [*command, "--epochs", "1"], cwd=folder, text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stderr is not None
+        next(line for line in process.stderr if line.startswith("bracket"))
+        seconds = time.perf_counter() - began
+        process.communicate()
+    return seconds
 
 
 def prefill(

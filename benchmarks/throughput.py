@@ -196,16 +196,16 @@ def by_shape(
         setting = setting_of(config, problem)
         stack = [member_of(number, config) for number in range(members)]
         runs = [
-            partial(train, stack, setting, examples, 3),
-            partial(loops.stock, config, examples, problem, 3),
-            partial(loops.lean, config, examples, problem, 3),
+            partial(train, stack, setting, examples, arguments.epochs),
+            partial(loops.stock, config, examples, problem, arguments.epochs),
+            partial(loops.lean, config, examples, problem, arguments.epochs),
         ]
         found = [[timed(run)[0] for run in runs] for _ in range(arguments.repeats)]
         ours, stock, lean = (statistics.median(column) for column in zip(*found, strict=True))
         ours /= members
         limit = max(rates(units, batch_size, members).values()) * 1e9
-        operations = 3 * 6 * problem.rows * setting.shape.weights
-        steps = 3 * math.ceil(problem.rows / batch_size)
+        operations = arguments.epochs * 6 * problem.rows * setting.shape.weights
+        steps = arguments.epochs * math.ceil(problem.rows / batch_size)
         table.add_row(
             "-".join(map(str, (problem.inputs, *setting.shape.hidden, setting.shape.outputs))),
             str(batch_size), str(members), f"{ours / steps * 1e6:.0f}",

@@ -12,8 +12,10 @@ def _columns(context: typer.Context, incomplete: str) -> list[str]:
     """Column names of the data file typed so far, for the shell's completion."""
     from nntune.data import column_names
 
+    # After an option without its value, arguments are left where they stood.
+    sources = [context.params.get("data"), *context.args]
     try:
-        names = column_names(str(context.params.get("data") or ""))
+        names = column_names(str(next(filter(None, sources), "")))
     except (Error, OSError):
         return []
     return [name for name in names if name.startswith(incomplete)]

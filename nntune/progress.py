@@ -35,7 +35,9 @@ class Display:
         self, name: str, metric: str, budget: "Budget", notes: Sequence[str], *, quiet: bool
     ) -> None:
         self._name, self._metric, self._budget = name, metric, budget
-        self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self._console = Console(
+            stderr=True, quiet=quiet, highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
         self._started = time.monotonic()
         self._done_before: int | None = None
         self._live: Live | None = None
@@ -68,11 +70,11 @@ class Display:
             "bracket", f"{update.bracket + 1}, training {update.training} to epoch {update.rung}"
         )
         grid.add_row("trials", self._counts(update, done))
-        grid.add_row("best", self._best(update))
+        grid.add_row("best", self._best(update).removeprefix("best "))
         grid.add_row("time", self._clock(done))
         total = self._budget.trials
         bar = [ProgressBar(total=total, completed=min(done, total))] if total else []
-        return Panel(Group(*bar, grid), title=f"{self._name}", title_align="left")
+        return Panel(Group(*bar, grid), title=Text(self._name), title_align="left")
 
     def _line(self, update: "Update", done: int) -> str:
         return f"{self._counts(update, done)}; {self._best(update)}; {self._clock(done)}"

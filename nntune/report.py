@@ -27,11 +27,11 @@ _GAUGE = 24  # characters of the picture of a range
 
 def draw(renderable: RenderableType) -> None:
     """Prints on standard output; a pipe gets long lines whole, without blanks at their ends."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if console.is_terminal:
-        console.print(renderable)
+        console.print(renderable, soft_wrap=True)
         return
-    console = Console(highlight=False, width=200)
+    console.width = 200
     with console.capture() as capture:
         console.print(renderable, soft_wrap=True)
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))
@@ -169,7 +169,6 @@ def trial(view: View, trial: Trial) -> RenderableType:
 
 def trial_json(view: View, trial: Trial) -> dict[str, Any]:
     """One trial as values, its curve included."""
-    curve = [value if math.isfinite(value) else None for value in view.curve(trial.number)]
     return {
         "schema": "nntune.trial/1",
         "study": view.name,
@@ -177,9 +176,14 @@ def trial_json(view: View, trial: Trial) -> dict[str, Any]:
         **_trial_values(view, trial),
         "bracket": trial.bracket + 1,
         "seconds": trial.seconds,
-        "rungs": {str(epoch): value for epoch, value in trial.rungs.items()},
-        "curve": curve,
+        "rungs": {str(epoch): _finite(value) for epoch, value in trial.rungs.items()},
+        "curve": [_finite(value) for value in view.curve(trial.number)],
     }
+
+
+def _finite(value: float) -> float | None:
+    """The number, unless JSON has none like it."""
+    return value if math.isfinite(value) else None
 
 
 def studies(folder: Path, found: Sequence[Summary]) -> RenderableType:

@@ -25,6 +25,8 @@ from nntune.workers import Workers
 if TYPE_CHECKING:
     from nntune.tpe import Observation
 
+_UNSURE = 2.0  # the factor within which durations are estimated
+
 
 class Plan(NamedTuple):
     """How a study halves its trials; written into the study when it is created."""
@@ -110,9 +112,12 @@ class Search:
         space: of its definition.
         problem: size of the data that the workers hold.
         workers: who trains.
+        keep: the best so many trials' weights stay in the study.
     """
 
-    def __init__(self, writer: Writer, space: Space, problem: Problem, workers: Workers) -> None:
+    def __init__(
+        self, writer: Writer, space: Space, problem: Problem, workers: Workers, keep: int = 3
+    ) -> None:
         self._writer, self._space, self._problem, self._workers = writer, space, problem, workers
         self._definition: Definition = writer.definition
         training = dict(self._definition.training)
@@ -125,6 +130,7 @@ class Search:
         self._states: Counter[str] = Counter()
         self._reached: dict[int, dict[int, tuple[float, ...]]] = {r: {} for r in self._plan.rungs}
         self._best: Trial | None = None
+        self._keep_count, self._kept = keep, list[Trial]()  # whose weights stay, the best first
         for trial in writer.trials():
             self._keep(trial)
 
@@ -178,7 +184,7 @@ class Search:
                 alive |= {member.number: member for member in trained}
                 yield self._update(index, rung, len(alive), rung_done=False)
             outcomes = self._cut(index, rung, alive)
-            self._tell(outcomes)
+            self._tell(outcomes, alive)
             alive = {o.number: alive[o.number] for o in outcomes if o.state == "running"}
             yield self._update(index, rung, len(alive), rung_done=True)
             if not alive:
@@ -214,20 +220,21 @@ class Search:
         """Stacks in the order of training: longest first, or last where time is short for all."""
         configurations = {m.number: self._configuration(m.number) for m in members}
         formed = stacks(members, configurations, self._problem, self._workers.count)
-        seconds = sum(
+        seconds = _UNSURE * sum(
             (rung - stack[0].epoch)
             * epoch_seconds(configurations[stack[0].number], self._problem, len(stack))
             for stack in formed
         )
         if time.monotonic() + seconds / max(self._workers.count, 1) > deadline:
             formed.reverse()  # what is cheap has a value then
+            formed.sort(key=lambda stack: stack[0].number > 0)  # and so has the default
         return formed
 
     def _submit(
         self, stack: list[Progress], rung: int, deadline: float
     ) -> "Future[list[Progress]]":
         params = self._configuration(stack[0].number)
-        if self._best is None and any(member.number == 0 for member in stack):
+        if self._best is None and any(m.number == 0 and not m.epoch for m in stack):
             deadline = math.inf  # however short the time, a search ends with a value
         setting = Setting(
             shape_of(params, self._problem),
@@ -264,10 +271,22 @@ class Search:
             for number, member in alive.items()
         ]
 
-    def _tell(self, outcomes: Sequence[Outcome]) -> None:
-        self._writer.report(outcomes)
-        for outcome in outcomes:
-            self._keep(self._trials[outcome.number].with_outcome(outcome))
+    def _tell(self, outcomes: Sequence[Outcome], members: Mapping[int, Progress]) -> None:
+        trials = [self._trials[outcome.number].with_outcome(outcome) for outcome in outcomes]
+        best = self._best_few([*self._kept, *trials])
+        told = {trial.number for trial in trials}
+        weights = {
+            trial.number: _weights(members[trial.number]) if trial.number in told else None
+            for trial in best
+        }
+        self._writer.report(outcomes, weights if best != self._kept else None)
+        for trial in trials:
+            self._keep(trial)
+
+    def _best_few(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Of ended trials with a value, those whose weights stay, the best first."""
+        ended = [t for t in trials if t.state in ("complete", "pruned") and t.value is not None]
+        return sorted(ended, key=self._rank_of_best, reverse=True)[: self._keep_count]
 
     def _keep(self, trial: Trial) -> None:
         """Notes a trial as it is now; what brackets ask of all trials is never counted anew."""
@@ -282,6 +301,7 @@ class Search:
         if trial.state in ("complete", "pruned") and trial.value is not None:
             rivals = [trial] if self._best is None else [self._best, trial]
             self._best = max(rivals, key=self._rank_of_best)
+            self._kept = self._best_few([*self._kept, trial])
 
     def _keep_ranks(self, trial: Trial) -> None:
         """Its rank at each rung that it reached, or ended well before."""
@@ -310,6 +330,11 @@ class Search:
 
     def _update(self, bracket: int, rung: int, training: int, *, rung_done: bool) -> Update:
         return Update(bracket, rung, training, +self._states, self._best, rung_done)
+
+
+def _weights(member: Progress) -> bytes | None:
+    """Parameters at the best epoch as a study keeps them: little-endian single precision."""
+    return None if member.best is None else member.best.astype("<f4").tobytes()
 
 
 def _outcome(member: Progress, rung: int, *, goes_on: bool, last: bool) -> Outcome:

@@ -3,7 +3,7 @@
 import math
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ class Options:
     update_space: bool
     fresh: bool
     command: str
+    keep: int = 3  # trials whose weights are kept
 
 
 def run(options: Options, *, quiet: bool = False) -> View:
@@ -78,7 +79,7 @@ def run(options: Options, *, quiet: bool = False) -> View:
             path, name, definition, update_space=options.update_space, fresh=options.fresh
         ) as writer:
             budget = _budget(options)
-            search = Search(writer, space, problem, workers)
+            search = Search(writer, space, problem, workers, options.keep)
             notes = [_understood(dataset, metric), *dataset.warnings]
             notes += [*_cost(dataset, problem, space), _standing(writer, budget)]
             with Display(writer.name, metric, budget, notes, quiet=quiet) as display:
@@ -184,6 +185,7 @@ def _definition(
         "counts": dataset.counts,
         "split": dataset.split_summary,
         "fingerprint": dataset.fingerprint,
+        "request": asdict(request),
     }
     libraries = ("optuna", "torch", "numpy", "scikit-learn", "duckdb")
     return Definition(

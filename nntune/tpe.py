@@ -32,6 +32,14 @@ GRID = 128  # cells of a continuous parameter; Optuna's narrowest kernel spans a
 CANDIDATES = 24
 PRIOR = 1.0  # weight of the prior beside observations of weight 1
 RECENT = 25  # trials of full weight in the bad density, as Optuna has it
+SOBOL_BITS = 30
+# Of each dimension the inner coefficients of its polynomial and the first direction numbers.
+_JOE_KUO = (
+    (0,), (0, 1), (1, 1, 3), (1, 1, 3, 1), (2, 1, 1, 1), (1, 1, 1, 3, 3), (4, 1, 3, 5, 13),
+    (2, 1, 1, 5, 5, 17), (4, 1, 1, 5, 5, 5), (7, 1, 1, 7, 11, 19), (11, 1, 1, 5, 1, 1),
+    (13, 1, 1, 1, 3, 11), (14, 1, 3, 5, 5, 31), (1, 1, 3, 3, 9, 7, 49), (13, 1, 1, 1, 15, 21, 21),
+    (16, 1, 3, 1, 13, 27, 49),
+)  # fmt: skip
 COMPLETE = math.inf
 FAILED = -math.inf
 
@@ -335,23 +343,55 @@ class BatchTPESampler(BaseSampler):
 def sobol(
     distributions: Mapping[str, BaseDistribution], count: int, seed: int | Sequence[int]
 ) -> list[Params]:
-    """Parameters of `count` trials that cover the space evenly.
+    """Parameters of `count` trials that cover the space evenly, of at most 16 parameters.
 
-    Sobol points under a random digital shift, which keeps their balance and does not depend on
-    the version of scipy as its own scrambling does.
+    Sobol points under a random digital shift, which keeps their balance.
     """
-    from scipy.stats import qmc  # type: ignore[import-untyped]
-
     dimensions = _dimensions(distributions)
-    if not dimensions or not count:
-        return [{} for _ in range(count)]
-    bits = 30
-    points = qmc.Sobol(len(dimensions), scramble=False).random_base2((count - 1).bit_length())
+    points = sobol_points(count, len(dimensions))
     shift = np.random.default_rng(np.random.SeedSequence(seed)).integers(
-        2**bits, size=len(dimensions)
+        2**SOBOL_BITS, size=len(dimensions)
     )
-    units = (((points[:count] * 2**bits).astype(np.int64) ^ shift) + 0.5) / 2**bits
+    units = ((points ^ shift) + 0.5) / 2**SOBOL_BITS
     return [_params(dimensions, row) for row in units]
+
+
+def sobol_points(count: int, dimensions: int) -> Integers:  # (count, dimensions)
+    """The first points of the Sobol sequence, in units of 2**-SOBOL_BITS.
+
+    >>> sobol_points(4, 2) / 2**SOBOL_BITS
+    array([[0.  , 0.  ],
+           [0.5 , 0.5 ],
+           [0.75, 0.25],
+           [0.25, 0.75]])
+
+    References:
+        Joe & Kuo 2008, "Constructing Sobol sequences with better two-dimensional projections";
+        scipy has the same points, and its import costs the start of a search 0.7 s.
+    """
+    rows = [_directions(*each) for each in _JOE_KUO[:dimensions]]
+    directions = np.array(rows, np.int64).reshape(-1, SOBOL_BITS)
+    if len(directions) < dimensions:
+        raise ValueError(f"there are Sobol points of {len(_JOE_KUO)} dimensions at most")
+    gray = np.arange(count) ^ (np.arange(count) >> 1)
+    points = np.zeros((count, dimensions), np.int64)
+    for bit in range(count.bit_length()):
+        points ^= (gray >> bit & 1)[:, None] * directions[:, bit]
+    return points
+
+
+def _directions(polynomial: int, *first: int) -> list[int]:
+    """Direction numbers of one dimension, from its primitive polynomial and the first of them."""
+    numbers, degree = list(first), len(first)
+    if not degree:
+        numbers = [1] * SOBOL_BITS
+    for place in range(len(numbers), SOBOL_BITS):
+        number = numbers[place - degree] ^ numbers[place - degree] << degree
+        for back in range(1, degree):
+            if polynomial >> (degree - 1 - back) & 1:
+                number ^= numbers[place - back] << back
+        numbers.append(number)
+    return [number << (SOBOL_BITS - 1 - place) for place, number in enumerate(numbers)]
 
 
 def _picks(

@@ -62,16 +62,21 @@ def train(
     Returns:
         The members in the order given.
     """
+    if time.monotonic() >= deadline:  # nothing is built for an epoch that would not be trained
+        return [member._replace(outcome="time") for member in members]
     done = {member.number: member for member in members}
     active = [member for member in members if not member.outcome and member.epoch < until]
     # Decaying moments of idle units end in denormal numbers, many times slower to add.
     torch.set_flush_denormal(True)
-    with torch.inference_mode():
-        while active:
-            for member in _train_stack(active, setting, examples, until, deadline):
-                done[member.number] = member
-            active = [done[m.number] for m in active]
-            active = [m for m in active if not m.outcome and m.epoch < until]
+    try:
+        with torch.inference_mode():
+            while active:
+                for member in _train_stack(active, setting, examples, until, deadline):
+                    done[member.number] = member
+                active = [done[m.number] for m in active]
+                active = [m for m in active if not m.outcome and m.epoch < until]
+    finally:
+        torch.set_flush_denormal(False)  # torch's default, which this process may be used to
     return [done[member.number] for member in members]
 
 

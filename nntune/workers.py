@@ -101,10 +101,7 @@ class Workers:
     def close(self) -> None:
         """Ends the processes, whatever they do, and removes the shared examples."""
         if self._pool is not None:
-            processes = list((getattr(self._pool, "_processes", None) or {}).values())
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            for process in processes:
-                process.terminate()
+            _end(self._pool)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _started(self) -> ProcessPoolExecutor:
@@ -112,6 +109,18 @@ class Workers:
             context = multiprocessing.get_context(_METHOD)
             self._pool = ProcessPoolExecutor(self.count, context, _begin, (str(self._folder),))
         return self._pool
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    for process in list((getattr(pool, "_processes", None) or {}).values()):
+        process.terminate()
+    # A process that ends in the middle of a result leaves the pool's thread reading until the last
+    # writer is gone, and that is this process. Not to wait for the thread would leave it to race
+    # with the end of the interpreter.
+    results = getattr(pool, "_result_queue", None)
+    if results is not None:
+        results._writer.close()
+    pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _prepare() -> None:

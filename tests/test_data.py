@@ -109,6 +109,18 @@ def test_the_data_sets_of_scikit_learn_need_no_file_and_no_target(
     assert (data.name, data.task, data.counts["read"]) == (name, task, rows)
 
 
+def test_the_digits_read_from_their_file_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits
+
+    table, theirs = read("sklearn:digits"), load_digits()
+    assert list(table.columns) == [*theirs.feature_names, "target"]
+    columns = [cells for cells in table.columns.values() if isinstance(cells, Numbers)]
+    assert np.array_equal(np.transpose([each.values for each in columns]), theirs.data)
+    target = table.columns["target"]
+    assert isinstance(target, Strings)
+    assert [target.levels[code] for code in target.codes] == [str(n) for n in theirs.target]
+
+
 def test_counts_add_up_and_rows_without_a_target_are_dropped() -> None:
     data = load(Request(str(HERE / "hitters.csv"), "Salary"))
     assert data.counts == {"read": 322, "dropped": 59, "train": 168, "valid": 42, "test": 53}

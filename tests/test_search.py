@@ -283,25 +283,31 @@ def test_a_search_whose_trials_all_fail_says_why(tmp_path: Path, regression: Exa
     assert states == {"running": 0, "complete": 0, "pruned": 0, "failed": 8}
 
 
-def test_a_deadline_in_the_past_begins_no_trial(tmp_path: Path, three_classes: Examples) -> None:
-    made, past = definition(build(SMALL)), Budget(8, time.monotonic() - 1)
+def test_a_deadline_in_the_past_gives_the_first_bracket_one_value_and_begins_no_other(
+    tmp_path: Path, three_classes: Examples
+) -> None:
+    made, past = definition(build(SMALL)), Budget(16, time.monotonic() - 1)
+    view, _ = last_of(tmp_path / "a.db", three_classes, made, past, Workers(0))
+    best = view.best()
+    assert best is not None
+    assert best.value is not None
+    assert (len(view.trials()), view.running()) == (8, 0)
     view, updates = last_of(tmp_path / "a.db", three_classes, made, past, Workers(0))
-    assert (view.trials(), updates) == ([], [])
+    assert (len(view.trials()), updates) == (8, [])
 
 
 def test_a_deadline_ends_the_trials_with_what_they_have(
     tmp_path: Path, three_classes: Examples
 ) -> None:
     made = definition(build({**SMALL, "epochs": "100000"}), pruner="none")
-    made = Definition(**{**vars(made), "training": {**made.training, "rungs": [100000]}})
-    made.training["patience"] = 100000
+    made.training.update(rungs=[1, 100000], patience=100000)
     soon = Budget(8, time.monotonic() + 1)
     view = searched(tmp_path / "a.db", three_classes, made, soon, Workers(0))
     assert {trial.reason for trial in view.trials()} == {"time"}
     trained = [trial for trial in view.trials() if trial.value is not None]
     complete = [trial for trial in view.trials() if trial.state == "complete"]
     assert complete == trained[:1]  # the best; the others are pruned
-    assert view.counts()["running"] == 0
+    assert view.running() == 0
 
 
 def test_trials_longer_than_the_plan_end_with_it(tmp_path: Path, three_classes: Examples) -> None:
@@ -353,3 +359,22 @@ def test_a_pool_works_on_after_a_call_that_kills_its_process() -> None:
         broken = workers.submit(os._exit, 3)
         assert broken.exception() is not None
         assert workers.submit(os.getpid).result() != first
+
+
+def test_a_pool_is_closed_at_once_whatever_it_does() -> None:
+    workers = Workers(2)
+    tasks = [workers.submit(time.sleep, 60) for _ in range(8)]
+    started = time.monotonic()
+    workers.close()
+    assert time.monotonic() - started < 5
+    assert all(task.cancelled() or task.exception() is not None for task in tasks)
+
+
+def test_a_pool_is_closed_in_the_middle_of_large_results() -> None:
+    for place in range(20):
+        workers = Workers(2)
+        tasks = [workers.submit(bytes, 4_000_000) for _ in range(8)]
+        tasks[0].result()
+        time.sleep(place / 1000)
+        workers.close()
+    assert all(task.done() for task in tasks)

@@ -847,3 +847,19 @@ def test_a_file_without_permission_is_named() -> None:
         path.chmod(0o444)
         with pytest.raises(DatabaseError, match="cannot be written: attempt to write a readonly"):
             open_writer(path, "churn", DEFINITION)
+
+
+def test_the_tables_are_those_that_the_installed_optuna_makes(tmp_path: Path) -> None:
+    made = []
+    open_writer(tmp_path / "ours.db", "s", DEFINITION).close()
+    optuna.create_study(storage=f"sqlite:///{tmp_path / 'theirs.db'}", study_name="s")
+    for path in (tmp_path / "ours.db", tmp_path / "theirs.db"):
+        with closing(sqlite3.connect(path)) as connection:
+            tables = connection.execute(
+                "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'nntune%' ORDER BY name"
+            ).fetchall()
+            made.append({name: "".join((sql or "").split()) for name, sql in tables})
+            for table in ("alembic_version", "version_info"):
+                made[-1][table] += str(connection.execute(f"SELECT * FROM {table}").fetchall())
+    ours, theirs = made
+    assert {name: sql for name, sql in ours.items() if name in theirs} == theirs

@@ -19,9 +19,20 @@ from optuna.testing.pytest_samplers import (
     RelativeSamplerTestCase,
     SingleOnlySamplerTestCase,
 )
+from scipy.stats import qmc
 
 from nntune.space import build
-from nntune.tpe import COMPLETE, FAILED, BatchTPESampler, Observation, Params, observation, sobol
+from nntune.tpe import (
+    COMPLETE,
+    FAILED,
+    SOBOL_BITS,
+    BatchTPESampler,
+    Observation,
+    Params,
+    observation,
+    sobol,
+    sobol_points,
+)
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -171,6 +182,13 @@ def test_larger_can_be_better() -> None:
     expected = BatchTPESampler().propose(trials, DISTRIBUTIONS, 8, 0)
     found = BatchTPESampler().propose(mirrored, DISTRIBUTIONS, 8, 0, maximize=True)
     assert found == expected
+
+
+def test_sobol_points_are_those_of_scipy() -> None:
+    theirs = qmc.Sobol(16, scramble=False).random_base2(10) * 2**SOBOL_BITS
+    assert np.array_equal(sobol_points(1000, 16), theirs[:1000])
+    with pytest.raises(ValueError, match="16 dimensions"):
+        sobol_points(1, 17)
 
 
 def test_sobol_points_are_valid_seeded_and_balanced() -> None:

@@ -90,7 +90,7 @@ def load(request: Request) -> Dataset:
         target_scale=scale,
         counts=_counts(plan),
         warnings=_warnings(plan),
-        fingerprint=_fingerprint(plan),
+        fingerprint=fingerprint_of(plan),
         split_summary=_summary(plan),
         encoder=plan.encoder,
     )
@@ -205,7 +205,7 @@ def _summary(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _fingerprint(plan: Plan) -> str:
+def fingerprint_of(plan: Plan) -> str:
     """Hash of the content that decides what a search sees."""
     hashed = hashlib.sha256()
     for table in {id(t): t for t in (plan.table, plan.valid, plan.test)}.values():

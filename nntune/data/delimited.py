@@ -6,6 +6,7 @@ inside, so that duplicate, empty or odd names cannot confuse a query.
 
 import csv
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,8 +38,10 @@ class Dialect:
         return ", ".join([*texts, f"skip={self.skip}", f"header={str(header).lower()}"])
 
 
-def dialect(con: "DuckDBPyConnection", path: Path, name: str, hint: str | None) -> Dialect:
-    """What the sniffer finds, with the header settled by the name of the target where it can."""
+def dialect(
+    con: "DuckDBPyConnection", path: Path, name: str, hint: str | Sequence[str] | None
+) -> Dialect:
+    """What the sniffer finds, with the header settled by names that it should have, if any."""
     if _lines(path) == 0:
         raise DataError(f"{name} is empty")
     found = _sniff(con, path, name)
@@ -47,9 +50,10 @@ def dialect(con: "DuckDBPyConnection", path: Path, name: str, hint: str | None) 
     first = _first_row(con, path, found)
     numbered = [str(i) for i in range(len(first))]
     header = found.header
-    if first and (hint in first or first == numbered):
+    hints = {hint} if isinstance(hint, str) else set(hint or ())
+    if first and (hints & set(first) or first == numbered):
         header = True
-    elif hint not in first and hint in _by_position(len(found.types)):
+    elif hints & set(_by_position(len(found.types))):
         header = False
     names = first if header else _by_position(len(found.types))
     return replace(found, header=header, names=tuple(names))

@@ -106,7 +106,11 @@ def _doubles(con: "DuckDBPyConnection", query: str) -> Any:
 
 
 def _strings(con: "DuckDBPyConnection", query: str) -> Strings:
-    values = con.execute(query).fetchnumpy()["c"]
+    return coded(con.execute(query).fetchnumpy()["c"])
+
+
+def coded(values: Any) -> Strings:
+    """Texts as DuckDB gives them; gaps are missing."""
     if isinstance(values, np.ma.MaskedArray):
         # `filled` would write NumPy's '?' into the gaps of strings.
         gaps, values = np.ma.getmaskarray(values), np.array(values.data, object)

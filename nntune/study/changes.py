@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # The plan of the rungs is made from the ranges of epochs and batch size: it changes with them.
 _FOLLOWS_SPACE = ("rungs", "patience")
+# Where the data were and how they were asked for; what that made of them has a fingerprint.
+_PLACES = (("data", "source"), ("data", "request"))
 _NEW_STUDY = "--study NAME for a new study"
 
 
@@ -101,7 +103,7 @@ def _changes(part: str, before: dict[str, Any], after: dict[str, Any]) -> list[C
         found += [
             Change(part, leaf, _shown(left.get(leaf)), _shown(right.get(leaf)))
             for leaf in left | right
-            if left.get(leaf) != right.get(leaf) and (part, leaf) != ("data", "source")
+            if left.get(leaf) != right.get(leaf) and (part, key) not in _PLACES
         ]
     return found
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from nntune.errors import DatabaseError, NotFoundError, did_you_mean
 from nntune.study.records import Definition
+from nntune.study.schema import OPTUNA_SCHEMA
 
 SCHEMA = 1  # of the tables below, beside Optuna's
-OPTUNA_SCHEMA = "v3.2.0.a"  # alembic's head, the same since Optuna 3.2
 
 # SQLite gives ids out again: what Optuna or its dashboard deletes takes our rows with it.
 TABLES = """
@@ -37,6 +37,13 @@ CREATE TABLE IF NOT EXISTS nntune_rung (
     loss REAL,
     PRIMARY KEY (trial_id, epoch)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS nntune_weights (
+    trial_id INTEGER PRIMARY KEY,
+    parameters BLOB NOT NULL
+);
+CREATE TRIGGER IF NOT EXISTS nntune_weights_deleted AFTER DELETE ON trials BEGIN
+    DELETE FROM nntune_weights WHERE trial_id = old.trial_id;
+END;
 CREATE TRIGGER IF NOT EXISTS nntune_study_deleted AFTER DELETE ON studies BEGIN
     DELETE FROM nntune_study WHERE study_id = old.study_id;
 END;
@@ -141,6 +148,11 @@ def _check_is_optuna(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} has Optuna's schema {', '.join(heads) or 'of no version'}; this nntune knows "
             f"{OPTUNA_SCHEMA}: run `optuna storage upgrade` on an older file, or upgrade nntune."
         )
+
+
+def has_table(connection: sqlite3.Connection, name: str) -> bool:
+    """Whether there is a table of this name; a file of an older nntune lacks the later ones."""
+    return name in _tables(connection)
 
 
 def _tables(connection: sqlite3.Connection) -> set[str]:

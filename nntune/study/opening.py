@@ -5,9 +5,8 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import cache
+from importlib.metadata import version
 from pathlib import Path
-from typing import cast
 
 from nntune.errors import DatabaseError, RefusedError
 from nntune.study.changes import Addition, additions, changes, check
@@ -24,6 +23,7 @@ from nntune.study.database import (
 from nntune.study.lock import locked
 from nntune.study.records import Definition
 from nntune.study.rows import load_trials
+from nntune.study.schema import OPTUNA_FORMAT, OPTUNA_SCHEMA, OPTUNA_TABLES
 from nntune.study.writer import StoredForm, Writer, insert_params, transaction
 
 
@@ -85,24 +85,14 @@ def _create(path: Path) -> None:
     new.unlink(missing_ok=True)
     try:
         with closing(sqlite3.connect(new)) as connection:
-            connection.executescript(_optuna_tables() + TABLES)
+            connection.executescript("BEGIN;" + OPTUNA_TABLES + TABLES)
+            connection.execute("INSERT INTO alembic_version VALUES (?)", (OPTUNA_SCHEMA,))
+            made_by = (OPTUNA_FORMAT, version("optuna"))
+            connection.execute("INSERT INTO version_info VALUES (1, ?, ?)", made_by)
+            connection.commit()
         os.replace(new, path)
     finally:
         new.unlink(missing_ok=True)
-
-
-@cache
-def _optuna_tables() -> str:
-    """The SQL of the tables that this Optuna makes; 0.2 s."""
-    from optuna.storages import RDBStorage
-
-    storage = RDBStorage("sqlite:///:memory:")
-    pooled = storage.engine.raw_connection()
-    memory = cast(sqlite3.Connection, pooled.driver_connection)
-    tables = "\n".join(memory.iterdump())
-    pooled.close()
-    storage.engine.dispose()
-    return tables
 
 
 @contextmanager

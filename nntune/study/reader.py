@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nntune.errors import DatabaseError, NotFoundError, UsageError, did_you_mean
-from nntune.study.database import Stored, definition_of, reading, stored_studies
+from nntune.study.database import Stored, definition_of, has_table, reading, stored_studies
 from nntune.study.records import Definition, Trial
 from nntune.study.rows import STATES, VALUE, load_trials, moment, state_of, unpacked
 
@@ -92,6 +92,21 @@ class View:
                 (self._trial_id(connection, number),),
             ).fetchone()
             return unpacked(row[0]) if row else []
+
+    def weights(self, number: int) -> bytes | None:
+        """Parameters at a trial's best epoch, little-endian single precision, if they were kept.
+
+        Raises:
+            NotFoundError: the study has no trial of this number.
+        """
+        with reading(self.path) as connection:
+            trial_id = self._trial_id(connection, number)
+            if not has_table(connection, "nntune_weights"):
+                return None
+            row = connection.execute(
+                "SELECT parameters FROM nntune_weights WHERE trial_id = ?", (trial_id,)
+            ).fetchone()
+            return row[0] if row else None
 
     def best(self) -> Trial | None:
         """The trial with the best value, complete or pruned; ties go to the earlier."""

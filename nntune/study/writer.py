@@ -7,7 +7,7 @@ parameter and every value by itself, which took 1000 times as long for a bracket
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,8 +110,16 @@ class Writer:
             )
         self._running |= ids
 
-    def report(self, outcomes: Sequence[Outcome]) -> None:
+    def report(
+        self, outcomes: Sequence[Outcome], weights: Mapping[int, bytes | None] | None = None
+    ) -> None:
         """Store what became of trials: new rung values for all, state and value for the ended.
+
+        Args:
+            outcomes: of running trials.
+            weights: of the best trials, by number, as the file should have them from now on: new
+                ones as bytes, None for those that it has. The weights of others are dropped; none
+                are touched if this is not given.
 
         Raises:
             RuntimeError: one of them is not running.
@@ -155,9 +163,27 @@ class Writer:
                 "VALUES (?, 0, ?, 'FINITE')",
                 values,
             )
+            if weights is not None:
+                self._keep_weights(connection, weights)
             self._end(connection, [(STATES[o.state], _now(), ids[o.number]) for o in ended])
         for outcome in ended:
             del self._running[outcome.number]
+
+    def _keep_weights(
+        self, connection: sqlite3.Connection, weights: Mapping[int, bytes | None]
+    ) -> None:
+        mine = (self._study_id, json.dumps(list(weights)))
+        connection.execute(
+            "DELETE FROM nntune_weights WHERE trial_id IN ("
+            "SELECT w.trial_id FROM nntune_weights w JOIN trials t USING (trial_id) "
+            "WHERE t.study_id = ? AND t.number NOT IN (SELECT value FROM json_each(?)))",
+            mine,
+        )
+        connection.executemany(
+            "INSERT OR REPLACE INTO nntune_weights (trial_id, parameters) "
+            "SELECT trial_id, ? FROM trials WHERE study_id = ? AND number = ?",
+            [(blob, self._study_id, number) for number, blob in weights.items() if blob],
+        )
 
     def retry(self, numbers: Sequence[int]) -> None:
         """Count one more attempt for trials that a dead search left running.

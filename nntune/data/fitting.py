@@ -1,0 +1,192 @@
+"""A table that is to be predicted, brought to what the network learnt from.
+
+Columns go by name: their order does not matter and others are left aside. Cells are read in the
+way that the training column was, whatever the new file's own cells would suggest.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nntune.data.encoding import Feature
+from nntune.data.roles import FALSE, TRUE
+from nntune.data.table import (
+    MISSING,
+    Cells,
+    Dates,
+    Floats,
+    Numbers,
+    Strings,
+    Table,
+    labels,
+    level_numbers,
+    moment,
+)
+from nntune.data.target import listed
+from nntune.errors import DataError, did_you_mean
+
+# More unreadable cells than this share of those with a value are no slips but another column.
+MOST_JUNK = 0.05
+
+
+@dataclass
+class Doubts:
+    """Cells that could not be read and count as missing: how many of each column, and one."""
+
+    cells: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def add(self, source: str, feature: Feature, count: int, filled: int, example: str) -> None:
+        """Note unreadable cells of a column.
+
+        Raises:
+            DataError: they are too many for slips.
+        """
+        if not count:
+            return
+        if count > MOST_JUNK * filled:
+            what = {"numeric": "numbers", "boolean": "yes or no", "date": "dates"}[feature.role]
+            raise DataError(
+                f"column {feature.column!r} of {source} should hold {what}, as in training; "
+                f"{count:,} of {filled:,} cells do not, such as {example!r}"
+            )
+        before = self.cells.get(feature.column, (0, example))
+        self.cells[feature.column] = (before[0] + count, before[1])
+
+    def sentences(self) -> list[str]:
+        """One for each column."""
+        return [
+            f"column {name!r}: {count:,} unreadable cells (such as {example!r}) count as missing"
+            for name, (count, example) in self.cells.items()
+        ]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that a network needs.
+
+    Args:
+        features: how each is encoded.
+        kinds: of each column as it was read for training: 'number', 'string' or 'date'.
+    """
+
+    features: Sequence[Feature]
+    kinds: Mapping[str, str]
+
+    def check(self, names: Sequence[str], source: str) -> None:
+        """Refuse a table that lacks one.
+
+        Raises:
+            DataError: the sentence lists all that are missing.
+        """
+        absent = [f.column for f in self.features if f.column not in names]
+        if not absent:
+            return
+        what = f"column {absent[0]!r}" if len(absent) == 1 else f"columns {listed(absent)}"
+        hint = did_you_mean(absent[0], names) if len(absent) == 1 else ""
+        raise DataError(
+            f"{source} has no {what}, which the network needs; "
+            f"it has {listed([str(name) for name in names])}.{hint}"
+        )
+
+    def fitted(self, table: Table, doubts: Doubts) -> Table:
+        """The needed columns of a table in memory.
+
+        Raises:
+            DataError: a column is missing, or holds something else than in training.
+        """
+        self.check(list(table.columns), table.name)
+        fitted: dict[str, Cells] = {}
+        for feature in self.features:
+            kind = self.kinds.get(feature.column, "string")
+            cells, junk, example = fit_cells(table.columns[feature.column], feature, kind)
+            doubts.add(table.name, feature, junk, _filled(cells) + junk, example)
+            fitted[feature.column] = cells
+        return Table(table.name, fitted)
+
+
+def _filled(cells: Cells) -> int:
+    if isinstance(cells, Strings):
+        return int(np.count_nonzero(cells.codes >= 0))
+    return int(np.count_nonzero(~np.isnan(cells.values)))
+
+
+def fit_cells(cells: Cells, feature: Feature, kind: str) -> tuple[Cells, int, str]:
+    """Cells as the feature reads them; how many had a value that it cannot read, and one such."""
+    match feature.role:
+        case "numeric":
+            return _read(cells, feature.style)
+        case "boolean":
+            return _truths(cells)
+        case "date":
+            return _dates(cells, feature.style)
+        case _:
+            return (_respelled(cells) if kind == "number" else cells), 0, ""
+
+
+def _read(cells: Cells, style: str) -> tuple[Cells, int, str]:
+    if not isinstance(cells, Strings):
+        return Numbers(np.asarray(cells.values, np.float64)), 0, ""
+    cells = cells.packed()
+    values, junk = level_numbers(cells.levels, style)
+    return _spread(cells, values, junk)
+
+
+def _spread(cells: Strings, values: Floats, junk: np.ndarray) -> tuple[Numbers, int, str]:
+    """Values of the levels as cells, with the junk among them counted."""
+    count = int(cells.counts()[junk].sum())
+    example = cells.levels[int(np.argmax(junk))] if count else ""
+    return Numbers(np.append(values, np.nan)[cells.codes]), count, example
+
+
+def _truths(cells: Cells) -> tuple[Cells, int, str]:
+    words = labels(cells).packed()
+    values = np.full(len(words.levels), np.nan)
+    for place, level in enumerate(words.levels):
+        lower = level.lower()
+        values[place] = 1.0 if lower in TRUE else 0.0 if lower in FALSE else _unit(level)
+    known = np.array([level.lower() in MISSING for level in words.levels], np.bool_)
+    return _spread(words, values, np.isnan(values) & ~known)
+
+
+def _unit(text: str) -> float:
+    """0 or 1 in another spelling, such as 1.00; else nan."""
+    try:
+        value = float(text)
+    except ValueError:
+        return np.nan
+    return value if value in (0.0, 1.0) else np.nan
+
+
+def _dates(cells: Cells, style: str) -> tuple[Cells, int, str]:
+    if isinstance(cells, Dates):
+        return cells, 0, ""
+    words = labels(cells).packed()
+    values = np.array([_moment(level, style) for level in words.levels], np.float64)
+    known = np.array([level.lower() in MISSING for level in words.levels], np.bool_)
+    seconds, count, example = _spread(words, values, np.isnan(values) & ~known)
+    return Dates(seconds.values), count, example
+
+
+def _moment(text: str, style: str) -> float:
+    """In the training column's format, or in ISO 8601, which reads in one way only."""
+    value = moment(text, style)
+    return value if value == value else moment(text, "iso")
+
+
+def _respelled(cells: Cells) -> Cells:
+    """Categories that were numbers in training: 3.0 and 03 are 3."""
+    if not isinstance(cells, Strings):
+        return cells
+    cells = cells.packed()
+    values, junk = level_numbers(cells.levels, "point")
+    if junk.any():
+        from nntune.data.table import spelled, strings
+
+        names = [
+            level if bad else None if np.isnan(value) else spelled(value)
+            for level, value, bad in zip(cells.levels, values, junk, strict=True)
+        ]
+        recoded = strings(names)
+        return Strings(np.append(recoded.codes, np.int32(-1))[cells.codes], recoded.levels)
+    return Numbers(np.append(values, np.nan)[cells.codes])
