@@ -11,9 +11,9 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -102,6 +102,8 @@ class Workers:
         """Ends the processes, whatever they do, and removes the shared examples."""
         if self._pool is not None:
             _end(self._pool)
+        if not self.count:
+            _examples.cache_clear()  # this process lives on, and may search again
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _started(self) -> ProcessPoolExecutor:
@@ -109,6 +111,21 @@ class Workers:
             context = multiprocessing.get_context(_METHOD)
             self._pool = ProcessPoolExecutor(self.count, context, _begin, (str(self._folder),))
         return self._pool
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for this process's matrices, as workers have, for as long as it trains."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
@@ -127,16 +144,31 @@ def _prepare() -> None:
     """Starts the process that workers fork from, and does not wait for its imports."""
     if _METHOD != "forkserver":
         return
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
     multiprocessing.set_forkserver_preload(["nntune.training"])
-    # What is ignored is inherited: Ctrl-C reaches all processes of a terminal, and only the main
-    # one may act on it.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    # What is blocked is inherited: Ctrl-C reaches all processes of a terminal, and only the main
+    # one may act on it. The tracker comes first, for its start unblocks the signal.
+    resource_tracker.ensure_running()
+    # So is standard error: what a worker has to say comes back with its result, and one that is
+    # started while the main process ends would print a traceback over the user's terminal.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with _silent_errors():
         forkserver.ensure_running()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _silent_errors() -> Iterator[None]:
+    """Standard error leads nowhere, for this process and those that it starts meanwhile."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _begin(folder: str) -> None:

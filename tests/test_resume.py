@@ -54,6 +54,7 @@ def facts(folder: Path) -> Facts:
         (
             *(t.number, t.state, t.params, t.distributions_json, t.value, t.epoch, t.rungs),
             *(t.reason, t.bracket, t.loss, t.losses, view.curve(t.number)),
+            view.weights(t.number),
         )
         for t in sorted(view.trials())
     ]
@@ -75,6 +76,15 @@ def wait_for_events(folder: Path, process: subprocess.Popen[str], count: int) ->
     while len(seen) < count and process.poll() is None:
         if log.exists():
             seen.add(log.stat().st_mtime_ns)
+        time.sleep(0.002)
+
+
+def wait_until_it_listens(process: subprocess.Popen[str]) -> None:
+    """Returns when nntune has its own handler of SIGTERM; what came before is Python's start."""
+    caught = 0
+    while not caught & 1 << (signal.SIGTERM - 1):
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        caught = int(status.split("SigCgt:")[1].split()[0], 16)
         time.sleep(0.002)
 
 
@@ -173,7 +183,8 @@ def test_a_search_that_is_interrupted_then_terminated_keeps_what_is_finished(
         assert ended(process) == (code, f"nntune: {word}; {kept}")
         finished = [trial for trial in facts(folder) if trial[1] != "running"]
         assert len(finished) > before
-        assert all(trial in undisturbed for trial in finished)
+        known = [trial[:-1] for trial in undisturbed]  # whose weights stay is known at the end
+        assert all(trial[:-1] in known for trial in finished)
         assert sorted(p.name for p in (folder / "studies").iterdir()) == ["penguins.db"]
     assert ended(started(folder, "--quiet")) == (0, "")
     assert facts(folder) == undisturbed
@@ -182,11 +193,12 @@ def test_a_search_that_is_interrupted_then_terminated_keeps_what_is_finished(
 @pytest.mark.parametrize("delay", [0.0, 0.2, 0.6, 1.2])
 def test_an_interrupted_start_leaves_no_traceback(folder: Path, delay: float) -> None:
     process = started(folder)
+    wait_until_it_listens(process)
     time.sleep(delay)
     os.killpg(process.pid, signal.SIGINT)
     code, messages = ended(process)
-    assert code in (130, -signal.SIGINT)  # before Python listens, the signal itself ends it
-    assert "nntune/" not in messages
+    assert code == 130
+    assert "Traceback" not in messages
 
 
 def test_a_second_search_on_a_study_is_refused_while_the_first_runs(folder: Path) -> None:
