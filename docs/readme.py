@@ -13,6 +13,8 @@ EXAMPLE = (
     "nntune data studies/penguins.csv --target species",
     "nntune search studies/penguins.csv --target species --trials 64",
     "nntune trials penguins --top 3",
+    "nntune refit penguins",
+    "nntune predict penguins.nnt studies/penguins.csv --proba | head -3",
 )
 WIDTH = 100
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from nntune import __version__
-from nntune.errors import Error, NotFoundError, UsageError
+from nntune import __version__, commands_export, commands_model
+from nntune.errors import Error, UsageError
 from nntune.options import (
     BUDGET,
     DATA,
@@ -47,6 +48,8 @@ from nntune.options import (
     Units,
     ValidFile,
     option,
+    study_named,
+    writing,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +68,8 @@ app = typer.Typer(
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits; a user's mistake is one sentence on stderr."""
-    signal.signal(signal.SIGTERM, _terminate)
+    _signals.clear()
+    _on_signals(_stop)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # the pictures of ranges are not ASCII
@@ -74,20 +78,45 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except Error as error:
         print(f"nntune: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except _Terminated:
-        sys.exit(143)
     except BrokenPipeError:  # `nntune trials | head`
         sys.stderr.close()
         sys.exit(0)
+    except BaseException:
+        if _signals:
+            sys.exit(128 + _signals[0])
+        raise
     sys.exit(0)
 
 
-class _Terminated(BaseException):
-    """SIGTERM arrived."""
+# Signals that arrived. Libraries turn the exception of one into others, DuckDB into RuntimeError.
+_signals: list[int] = []
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise _Terminated
+class _Stopped(KeyboardInterrupt):
+    """A signal arrived; not KeyboardInterrupt itself, after which Python picks the exit code."""
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    _signals.append(number)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    _note(number, frame)
+    raise _Stopped
+
+
+def _on_signals(act: Callable[[int, FrameType | None], None]) -> None:
+    signal.signal(signal.SIGINT, act)
+    signal.signal(signal.SIGTERM, act)
+
+
+def _import_undisturbed(library: str) -> None:
+    """Loads a library that would abort the process if an exception stopped its loading."""
+    _on_signals(_note)
+    import_module(library)
+    _on_signals(_stop)
+    if _signals:
+        raise _Stopped
 
 
 @app.command()
@@ -171,6 +200,10 @@ def search(
         bool,
         option("--update-space", panel=WHERE, help="Go on with other ranges; old trials stay."),
     ] = False,
+    keep: Annotated[
+        int,
+        option("--keep", panel=WHERE, min=0, metavar="K", help="Keep the best K trials' weights."),
+    ] = 3,
     fresh: Annotated[
         bool,
         option("--fresh", panel=WHERE, help="A new study beside the one there is."),
@@ -206,6 +239,7 @@ def search(
         device=device,
         update_space=update_space,
         fresh=fresh,
+        keep=keep,
         command=_command(),
     )
     _run_search(lambda: run(options, quiet=quiet), as_json)
@@ -214,15 +248,16 @@ def search(
 def _run_search(run: "Callable[[], View]", as_json: bool) -> None:
     from nntune import report
 
-    again = "all finished trials are kept, the same command goes on from here"
     try:
+        _import_undisturbed("duckdb")
         view = run()
-    except KeyboardInterrupt:
-        print(f"nntune: interrupted; {again}.", file=sys.stderr)
-        sys.exit(130)
-    except _Terminated:
-        print(f"nntune: terminated; {again}.", file=sys.stderr)
-        sys.exit(143)
+    except BaseException:
+        if not _signals:
+            raise
+        what = "interrupted" if _signals[0] == signal.SIGINT else "terminated"
+        again = "all finished trials are kept, the same command goes on from here"
+        print(f"nntune: {what}; {again}.", file=sys.stderr)
+        sys.exit(128 + _signals[0])
     _print(report.best(view), report.best_json(view), as_json)
 
 
@@ -231,7 +266,7 @@ def best(study: StudyName = None, db: Database = None, as_json: Json = False) ->
     """Show the best configuration of a study."""
     from nntune import report
 
-    view = _view(study, db)
+    view = study_named(study, db)
     _print(report.best(view), report.best_json(view), as_json)
 
 
@@ -248,7 +283,7 @@ def trials(
     """List the trials of a study, the best first."""
     from nntune import report
 
-    view = _view(study, db)
+    view = study_named(study, db)
     if state not in (None, "complete", "pruned", "failed", "running"):
         raise UsageError(f"--state {state}: there are complete, pruned, failed and running.")
     rows = view.trials(top=top, state=state)
@@ -265,7 +300,7 @@ def show(
     """Show one trial whole: configuration, curve, why it ended."""
     from nntune import report
 
-    view = _view(study, db)
+    view = study_named(study, db)
     trial = view.trial(number)
     _print(report.trial(view, trial), report.trial_json(view, trial), as_json)
 
@@ -331,7 +366,12 @@ def space(
         "activation": activation, "optimizer": optimizer,
     }  # fmt: skip
     chosen = {name: text for name, text in flags.items() if text is not None}
-    print(build(chosen, file).to_toml(), end="")
+    with writing():
+        print(build(chosen, file).to_toml(), end="")
+
+
+commands_model.register(app)
+commands_export.register(app)
 
 
 def _version(wanted: bool) -> None:
@@ -380,42 +420,14 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _view(name: str | None, db: Path | None) -> "View":
-    """The study asked for: by name, by file, or the only one there is."""
-    from nntune import study
-
-    if db is not None:
-        return study.read(db, name)
-    if name is not None and (name.endswith(".db") or "/" in name):
-        return study.read(Path(name))
-    folder = Path("studies")
-    found = study.studies(folder) if folder.is_dir() else []
-    names = {summary.name: summary for summary in found}
-    if name is None and len(found) == 1:
-        return study.read(found[0].path, found[0].name)
-    if name in names:
-        return study.read(names[name].path, name)
-    raise NotFoundError(_which_study(name, list(names), folder))
-
-
-def _which_study(name: str | None, names: list[str], folder: Path) -> str:
-    from nntune.errors import did_you_mean
-
-    if not names:
-        return f"there are no studies in {folder.resolve()}; nntune search makes one."
-    listed = ", ".join(sorted(names))
-    if name is None:
-        return f"there are {len(names)} studies, say which: {listed}."
-    return f"there is no study '{name}' in {folder}; there are {listed}.{did_you_mean(name, names)}"
-
-
 def _print(text: Any, values: Any, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(values, indent=2, allow_nan=False))
-        return
     from nntune.report import draw
 
-    draw(text)
+    with writing():
+        if as_json:
+            print(json.dumps(values, indent=2, allow_nan=False))
+        else:
+            draw(text)
 
 
 def _command() -> str:

@@ -50,5 +50,7 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     >>> did_you_mean("qualty", ["quality", "alcohol"])
     " Did you mean 'quality'?"
     """
-    close = get_close_matches(word, list(options), n=1)
+    known = list(options)
+    begun = [option for option in known if word and option.startswith(word)]
+    close = begun or get_close_matches(word, known, n=1)
     return f" Did you mean '{close[0]}'?" if close else ""

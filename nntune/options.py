@@ -1,11 +1,18 @@
 """What the command line takes, each option once, for the commands that share it."""
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nntune.errors import Error
+from nntune.errors import Error, NotFoundError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from nntune.study import View
 
 
 def _columns(context: typer.Context, incomplete: str) -> list[str]:
@@ -118,3 +125,48 @@ Epochs = Annotated[str | None, _range("--epochs", "Longest training, in passes o
 LearningRate = Annotated[str | None, _range("--lr", "Learning rate.")]
 ActivationName = Annotated[str | None, _range("--activation", "relu, tanh, gelu or silu.")]
 OptimizerName = Annotated[str | None, _range("--optimizer", "adam or sgd (with momentum 0.9).")]
+
+
+def study_named(name: str | None, db: Path | None) -> "View":
+    """The study asked for: by name, by file, or the only one there is."""
+    from nntune import study
+
+    if db is not None:
+        return study.read(db, name)
+    if name is not None and (name.endswith(".db") or "/" in name):
+        return study.read(Path(name))
+    folder = Path("studies")
+    found = study.studies(folder) if folder.is_dir() else []
+    names = {summary.name: summary for summary in found}
+    if name is None and len(found) == 1:
+        return study.read(found[0].path, found[0].name)
+    if name in names:
+        return study.read(names[name].path, name)
+    raise NotFoundError(_which_study(name, list(names), folder))
+
+
+def _which_study(name: str | None, names: list[str], folder: Path) -> str:
+    if not names:
+        return f"there are no studies in {folder.resolve()}; nntune search makes one."
+    listed = ", ".join(sorted(names))
+    if name is None:
+        return f"there are {len(names)} studies, say which: {listed}."
+    return f"there is no study '{name}' in {folder}; there are {listed}.{did_you_mean(name, names)}"
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Results on standard output: a reader that has gone is no error, a full disk is.
+
+    Raises:
+        UsageError: standard output takes no more.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        # Whatever is left in the buffer would fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            sys.exit(0)
+        raise UsageError(f"standard output cannot be written: {error.strerror}.") from None

@@ -278,14 +278,18 @@ def _caveats(view: View, running: int) -> list[str]:
     values = counts.get("complete", 0) + counts.get("pruned", 0)
     lines = [
         f"This is the best of {values} noisy values, so a new sample will score a little worse."
-    ]
+    ] * (values > 1)
+    rows = view.definition.data["counts"]["valid"]
+    if rows < 50:
+        lines.append(f"It rests on {rows} validation rows: small differences mean nothing.")
     if running:
         lines.append(f"{running} trials are unfinished; the search's command goes on with them.")
     return lines
 
 
 def _repeat(view: View, trial: Trial) -> str:
-    return f"this configuration, trained anew:\n  {_repeat_command(view, trial)}"
+    command = _repeat_command(view, trial)
+    return f"this configuration trained anew, from other initial weights:\n  {command}"
 
 
 def _repeat_command(view: View, trial: Trial) -> str:

@@ -151,6 +151,8 @@ class Search:
 
     def _open_bracket(self, budget: Budget) -> list[int]:
         """Numbers of the trials to train next: orphans of a killed search first, else new ones."""
+        if self._trials and time.monotonic() >= budget.deadline:
+            return []
         if self._states["running"]:
             orphans = [n for n, trial in self._trials.items() if trial.state == "running"]
             self._writer.retry(orphans)
@@ -159,7 +161,7 @@ class Search:
         count = self._plan.width
         if budget.trials is not None:
             count = min(count, budget.trials - first)
-        if count <= 0 or (first and time.monotonic() >= budget.deadline):
+        if count <= 0:
             return []
         return self._ask(first, count)
 
@@ -185,7 +187,11 @@ class Search:
                 yield self._update(index, rung, len(alive), rung_done=False)
             outcomes = self._cut(index, rung, alive)
             self._tell(outcomes, alive)
-            alive = {o.number: alive[o.number] for o in outcomes if o.state == "running"}
+            alive = {
+                o.number: alive[o.number]
+                for o in outcomes
+                if o.state == "running" and not alive[o.number].outcome
+            }
             yield self._update(index, rung, len(alive), rung_done=True)
             if not alive:
                 return
@@ -344,8 +350,10 @@ def _outcome(member: Progress, rung: int, *, goes_on: bool, last: bool) -> Outco
         state, reason = "failed", f"{member.outcome} at epoch {member.epoch}"
     elif member.outcome in ("early stop", "epochs"):
         state, reason = "complete", member.outcome
-    elif member.outcome == "time":
+    elif member.outcome == "time" and member.best_epoch:
         state, reason = ("complete" if goes_on else "pruned"), "time"
+    elif member.outcome == "time":  # never trained: the next search takes it up
+        state, reason = "running", ""
     elif not goes_on:
         state, reason = "pruned", f"rung {rung}"
     has_value = state != "failed" and member.best_epoch > 0

@@ -3,6 +3,10 @@
 import math
 import os
 import platform
+import shlex
+import time as clock
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +22,7 @@ from nntune.space import Space, build
 from nntune.stacks import epoch_seconds
 from nntune.study import Definition, View, Writer
 from nntune.trials import Problem
-from nntune.workers import Workers
+from nntune.workers import Workers, one_thread
 
 SAMPLERS = ("tpe", "qmc", "random")
 PRUNERS = ("halving", "none")
@@ -61,8 +65,10 @@ def run(options: Options, *, quiet: bool = False) -> View:
     name = options.study or study_name(options.request.source)
     path = options.db or study.default_path(name)
     product = _stored_product(path, name)
-    count = options.workers or (_cores() if options.device == "cpu" else 1)
-    with Workers(count, options.device) as workers:
+    count = options.workers
+    if count is None:
+        count = _cores() if options.device == "cpu" else 1
+    with one_thread() if count == 0 else nullcontext(), Workers(count, options.device) as workers:
         dataset = load(options.request)
         metric = metric_for(dataset.task, options.metric)
         space = build(options.ranges, options.space_file, rows=len(dataset.train.x))
@@ -86,6 +92,118 @@ def run(options: Options, *, quiet: bool = False) -> View:
                 for update in search.run(budget):
                     display.show(update)
             return study.read(path, writer.name)
+
+
+def search(
+    source: str | Path,
+    target: str | None = None,
+    *,
+    trials: int | None = None,
+    time: float | None = None,
+    space: Mapping[str, object] | None = None,
+    metric: str | None = None,
+    task: str = "auto",
+    ignore: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    numeric: Sequence[str] = (),
+    valid: str | Path | None = None,
+    test: str | Path | None = None,
+    seed: int = 0,
+    study: str | None = None,
+    db: str | Path | None = None,
+    patience: int | None = None,
+    sampler: str = "tpe",
+    pruner: str = "halving",
+    workers: int | None = 0,
+    device: str = "cpu",
+    update_space: bool = False,
+    fresh: bool = False,
+    keep: int = 3,
+    quiet: bool = True,
+) -> View:
+    """`nntune search` from Python: finds the best network for a table, or goes on with a study.
+
+    The study is a file, and so is its table: a data frame is saved first, as parquet or csv, or
+    goes to NNTuneClassifier or NNTuneRegressor. Options are those of the command line.
+
+    Args:
+        source: a path, or sklearn:NAME.
+        target: column to predict.
+        trials: of the study in total; 128 if no time is given.
+        time: seconds after which the search ends.
+        space: hyperparameter to range, such as {"lr": "1e-4:1e-1:log", "units": 64}.
+        metric: log_loss or rmse if not given.
+        task: binary, multiclass or regression; read from the target if not given.
+        ignore: columns to leave out.
+        categorical: columns to read as categories.
+        numeric: columns to read as numbers.
+        valid: file with the validation rows, instead of 16 %.
+        test: file with the test rows, instead of 20 %; they stay locked.
+        seed: fixes the split, the draws and the training.
+        study: its name; that of the data file if not given.
+        db: its file, instead of studies/NAME.db.
+        patience: epochs without a better value before a training stops.
+        sampler: tpe, qmc or random.
+        pruner: halving or none.
+        workers: processes; 0 trains in this one, None takes as many as there are cores. A script
+            that starts processes needs Python's usual `if __name__ == "__main__":`.
+        device: cpu, cuda, mps or auto.
+        update_space: go on with other ranges than the study has.
+        fresh: a new study beside the one there is.
+        keep: so many of the best trials' weights stay in the study.
+        quiet: no progress on standard error.
+
+    Returns:
+        The study, to be asked for its `best()`, its `trials()` and their curves.
+
+    Raises:
+        Error: the kinds are in nntune.errors.
+    """
+    if not isinstance(source, str | Path):
+        raise UsageError(
+            f"nntune.search takes the path of a table and was given a {type(source).__name__}; "
+            "save it as parquet or csv, or use NNTuneClassifier or NNTuneRegressor."
+        )
+    names = tuple(ignore), tuple(categorical), tuple(numeric)
+    valid, test = (None if file is None else str(file) for file in (valid, test))
+    request = Request(str(source), target, task, *names, valid, test, seed)
+    options = Options(
+        request=request,
+        metric=metric,
+        ranges={name: str(text) for name, text in (space or {}).items()},
+        space_file=None,
+        trials=trials,
+        deadline=None if time is None else clock.monotonic() + time,
+        patience=patience,
+        study=study,
+        db=None if db is None else Path(db),
+        sampler=sampler,
+        pruner=pruner,
+        workers=workers,
+        device=device,
+        update_space=update_space,
+        fresh=fresh,
+        keep=keep,
+        command=_command(request, metric, patience),
+    )
+    return run(options, quiet=quiet)
+
+
+def _command(request: Request, metric: str | None, patience: int | None) -> str:
+    """What on the command line says the same of the data.
+
+    >>> _command(Request("a b.csv", "y", ignore=("id",)), "auc", None)
+    "nntune search 'a b.csv' --target y --metric auc --ignore id"
+    """
+    given = [("--target", request.target), ("--metric", metric)]
+    given += [("--task", request.task)] if request.task != "auto" else []
+    for flag in ("ignore", "categorical", "numeric"):
+        given += [(f"--{flag}", name) for name in getattr(request, flag)]
+    given += [("--valid", request.valid), ("--test", request.test)]
+    given += [("--seed", str(request.seed))] if request.seed else []
+    given += [("--patience", str(patience))] if patience else []
+    words = [word for flag, value in given if value is not None for word in (flag, value)]
+    return shlex.join(["nntune", "search", request.source, *words])
 
 
 def _cores() -> int:
@@ -169,12 +287,7 @@ def _definition(
     options: Options, dataset: Dataset, space: Space, metric: str, product: str
 ) -> Definition:
     """What the study is; resuming compares it with what the file says."""
-    longest = int(space["epochs"].bounds[1])
-    typical = round(math.sqrt(math.prod(space["batch_size"].bounds)))
-    plan = Plan(
-        rungs=rungs(longest, len(dataset.train.x), typical),
-        patience=options.patience or max(longest // 8, 20),
-    )
+    plan = plan_for(space, len(dataset.train.x), options.patience)
     request = options.request
     data: dict[str, Any] = {
         "source": request.source,
@@ -187,7 +300,6 @@ def _definition(
         "fingerprint": dataset.fingerprint,
         "request": asdict(request),
     }
-    libraries = ("optuna", "torch", "numpy", "scikit-learn", "duckdb")
     return Definition(
         data=data,
         space={each.name: each.text for each in space.hyperparameters},
@@ -197,7 +309,20 @@ def _definition(
         sampler=options.sampler,
         pruner=options.pruner,
         training={**plan._asdict(), "rungs": list(plan.rungs), "product": product},
-        versions={"nntune": __version__, "python": platform.python_version()}
-        | {library: version(library) for library in libraries},
+        versions=versions(),
         command=options.command,
     )
+
+
+def plan_for(space: Space, rows: int, patience: int | None = None) -> Plan:
+    """How a study of this space on so many training rows halves and ends its trials."""
+    longest = int(space["epochs"].bounds[1])
+    typical = round(math.sqrt(math.prod(space["batch_size"].bounds)))
+    return Plan(rungs=rungs(longest, rows, typical), patience=patience or max(longest // 8, 20))
+
+
+def versions() -> dict[str, str]:
+    """What computes here: library to version."""
+    libraries = ("optuna", "torch", "numpy", "scikit-learn", "duckdb")
+    own = {"nntune": __version__, "python": platform.python_version()}
+    return own | {library: version(library) for library in libraries}

@@ -239,7 +239,9 @@ class Hyperparameter:
             low, high = (low / 10, high) if edge == "low" else (low, high * 10)
         else:
             low, high = (2 * low - high, high) if edge == "low" else (low, 2 * high - low)
-        low, high = max(low, rule.low), min(high, rule.high)
+        if high > rule.high:  # such as a dropout of 1: half of the way there
+            high = float(f"{(self.high + rule.high) / 2:.3g}")
+        low = max(low, rule.low)
         if self._whole:
             low, high = math.ceil(low), math.floor(high)
         low, high = float(f"{low:.6g}"), float(f"{high:.6g}")

@@ -149,11 +149,11 @@ def _prepare() -> None:
     multiprocessing.set_forkserver_preload(["nntune.training"])
     # What is blocked is inherited: Ctrl-C reaches all processes of a terminal, and only the main
     # one may act on it. The tracker comes first, for its start unblocks the signal.
-    resource_tracker.ensure_running()
     # So is standard error: what a worker has to say comes back with its result, and one that is
     # started while the main process ends would print a traceback over the user's terminal.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     with _silent_errors():
+        resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         forkserver.ensure_running()
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -34,8 +34,21 @@ MAY_IMPORT: dict[str, set[str]] = {
         "data", "errors", "metrics", "progress", "search", "space", "stacks", "study", "trials",
         "workers",
     },
+    "bundle": {
+        "data", "errors", "metrics", "space", "stacks", "study", "trials", "workers",
+    },
+    "commands_model": {"bundle", "data", "errors", "options"},
+    "export": {"bundle", "data", "errors", "metrics", "space", "trials"},
+    "commands_export": {"bundle", "errors", "export", "options", "space"},
+    "estimators": {
+        "bundle", "data", "errors", "metrics", "search", "session", "space", "stacks", "study",
+        "trials", "workers",
+    },
     "options": {"data", "errors", "study"},
-    "cli": {"data", "errors", "options", "report", "session", "space", "study"},
+    "cli": {
+        "commands_export", "commands_model", "data", "errors", "options", "report", "session",
+        "space", "study",
+    },
     "__main__": {"cli"},
 }  # fmt: skip
 
@@ -44,9 +57,9 @@ AT_THE_TOP: dict[str, set[str]] = {
     "torch": {"networks", "optimizers", "products", "training"},
     "optuna": {"tpe"},
     "rich": {"progress", "report"},
-    "typer": {"cli", "options"},
+    "typer": {"cli", "commands_export", "commands_model", "options"},
     "duckdb": set(),
-    "sklearn": set(),
+    "sklearn": {"estimators"},
     "pandas": set(),
     "threadpoolctl": set(),
 }

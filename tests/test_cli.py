@@ -68,9 +68,10 @@ def make_study(path: Path, space: Space = SPACE) -> None:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The working directory of a test."""
     monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield tmp_path
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ edge: hidden_layers 3 lies at the high end of 1:3; --hidden-layers 1:5 looks fur
 edge: lr 0.1 lies at the high end of 1e-4:1e-1:log; --lr 1e-4:1:log looks further, with --update-space.
 This is the best of 3 noisy values, so a new sample will score a little worse.
 1 trials are unfinished; the search's command goes on with them.
-this configuration, trained anew:
+this configuration trained anew, from other initial weights:
   nntune search 'a b.csv' -t '[/x]' --seed 5 --study made-1 --trials 1 --hidden-layers 3 --units 16 \
 --shape flat --dropout 0.0 --l1 0.0 --l2 0.0 --batch-size 32 --epochs 9 --lr 0.1 --activation relu \
 --optimizer adam

@@ -291,9 +291,15 @@ def test_a_deadline_in_the_past_gives_the_first_bracket_one_value_and_begins_no_
     best = view.best()
     assert best is not None
     assert best.value is not None
-    assert (len(view.trials()), view.running()) == (8, 0)
+    trained = [trial for trial in view.trials() if trial.state != "running"]
+    assert 0 in {trial.number for trial in trained}
+    assert all(trial.value is not None for trial in trained)
+    assert len(view.trials()) == 8  # those without an epoch wait for the next search
     view, updates = last_of(tmp_path / "a.db", three_classes, made, past, Workers(0))
     assert (len(view.trials()), updates) == (8, [])
+    in_time = Budget(8)
+    view, _ = last_of(tmp_path / "a.db", three_classes, made, in_time, Workers(0))
+    assert (view.running(), len(view.trials())) == (0, 8)
 
 
 def test_a_deadline_ends_the_trials_with_what_they_have(

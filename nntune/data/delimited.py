@@ -47,6 +47,8 @@ def dialect(
     found = _sniff(con, path, name)
     if len(found.types) == 1:
         found = _resniffed(con, path, name, found)
+    elif found.delimiter == "," and (mark := _beside_decimal_commas(path)):
+        found = _sniff(con, path, name, f", delim={ducks.literal(mark)}")
     first = _first_row(con, path, found)
     numbered = [str(i) for i in range(len(first))]
     header = found.header
@@ -88,6 +90,18 @@ def _resniffed(con: "DuckDBPyConnection", path: Path, name: str, found: Dialect)
             refuse_uneven_rows(path, name, mark)
             return _sniff(con, path, name, f", delim={ducks.literal(mark)}, strict_mode=false")
     return found
+
+
+def _beside_decimal_commas(path: Path) -> str:
+    """The mark that divides rows whose commas are all decimal, as in 60,83;29,38; else nothing."""
+    with path.open(encoding="utf-8") as file:
+        head = [line for _, line in zip(range(50), file, strict=False) if line.strip()]
+    for mark in (";", "\t"):
+        rows = [line.split(mark) for line in head]
+        is_even = len(rows[0]) > 1 and len({len(row) for row in rows}) == 1
+        if is_even and all(cell.count(",") <= 1 for row in rows for cell in row):
+            return mark
+    return ""
 
 
 def refuse_uneven_rows(path: Path, name: str, delimiter: str) -> None:

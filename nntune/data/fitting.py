@@ -36,7 +36,7 @@ class Doubts:
 
     cells: dict[str, tuple[int, str]] = field(default_factory=dict)
 
-    def add(self, source: str, feature: Feature, count: int, filled: int, example: str) -> None:
+    def add(self, source: str, feature: Feature, count: int, total: int, example: str) -> None:
         """Note unreadable cells of a column.
 
         Raises:
@@ -44,11 +44,11 @@ class Doubts:
         """
         if not count:
             return
-        if count > MOST_JUNK * filled:
+        if count > MOST_JUNK * total:
             what = {"numeric": "numbers", "boolean": "yes or no", "date": "dates"}[feature.role]
             raise DataError(
                 f"column {feature.column!r} of {source} should hold {what}, as in training; "
-                f"{count:,} of {filled:,} cells do not, such as {example!r}"
+                f"{count:,} of {total:,} cells do not, such as {example!r}"
             )
         before = self.cells.get(feature.column, (0, example))
         self.cells[feature.column] = (before[0] + count, before[1])
@@ -100,12 +100,13 @@ class Columns:
         for feature in self.features:
             kind = self.kinds.get(feature.column, "string")
             cells, junk, example = fit_cells(table.columns[feature.column], feature, kind)
-            doubts.add(table.name, feature, junk, _filled(cells) + junk, example)
+            doubts.add(table.name, feature, junk, filled(cells) + junk, example)
             fitted[feature.column] = cells
         return Table(table.name, fitted)
 
 
-def _filled(cells: Cells) -> int:
+def filled(cells: Cells) -> int:
+    """Cells with a value."""
     if isinstance(cells, Strings):
         return int(np.count_nonzero(cells.codes >= 0))
     return int(np.count_nonzero(~np.isnan(cells.values)))
@@ -144,18 +145,12 @@ def _truths(cells: Cells) -> tuple[Cells, int, str]:
     values = np.full(len(words.levels), np.nan)
     for place, level in enumerate(words.levels):
         lower = level.lower()
-        values[place] = 1.0 if lower in TRUE else 0.0 if lower in FALSE else _unit(level)
-    known = np.array([level.lower() in MISSING for level in words.levels], np.bool_)
-    return _spread(words, values, np.isnan(values) & ~known)
-
-
-def _unit(text: str) -> float:
-    """0 or 1 in another spelling, such as 1.00; else nan."""
-    try:
-        value = float(text)
-    except ValueError:
-        return np.nan
-    return value if value in (0.0, 1.0) else np.nan
+        values[place] = 1.0 if lower in TRUE else 0.0 if lower in FALSE else np.nan
+    spelt, junk = level_numbers(words.levels, "point")
+    unit = np.isin(spelt, (0.0, 1.0))  # in another spelling, such as 1.00
+    values[unit] = spelt[unit]
+    # A number other than 0 and 1 says neither yes nor no; in training it counted as missing too.
+    return _spread(words, values, junk & np.isnan(values))
 
 
 def _dates(cells: Cells, style: str) -> tuple[Cells, int, str]:

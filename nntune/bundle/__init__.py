@@ -1,0 +1,46 @@
+"""A tuned network as one file of plain data, and what it predicts.
+
+A bundle is a safetensors file: weights as tensors, everything else as JSON in its header. Opening
+one runs none of its content. Importing this package costs nothing, and predicting needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nntune.bundle.format import Bundle as Bundle
+    from nntune.bundle.format import check_free as check_free
+    from nntune.bundle.format import put as put
+    from nntune.bundle.format import read as read
+    from nntune.bundle.format import write as write
+    from nntune.bundle.predictor import Predictor as Predictor
+
+_HOMES = {
+    "Bundle": "format",
+    "Predictor": "predictor",
+    "check_free": "format",
+    "put": "format",
+    "read": "format",
+    "write": "format",
+}
+
+
+def load(path: "str | Path") -> "Predictor":
+    """The network of a bundle, ready to predict.
+
+    Raises:
+        NotFoundError: there is no such file.
+        DataError: it is no bundle, or a damaged or newer one.
+    """
+    from nntune.bundle.format import read
+    from nntune.bundle.predictor import Predictor
+
+    return Predictor(read(path))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nntune.bundle' has no attribute {name!r}")
+    return getattr(import_module(f"nntune.bundle.{_HOMES[name]}"), name)

@@ -1,0 +1,229 @@
+"""What a bundle's header may say: every value is checked before it is used.
+
+The file may come from a stranger, or half of it from a broken disk: whatever it holds, the answer
+is a DataError of one sentence.
+"""
+
+import json
+import math
+from typing import Any, NoReturn
+
+from nntune.data.encoding import DATE_PARTS, FAR, TEXT_PARTS, Encoder
+from nntune.data.table import DATE_FORMATS, TIME_FORMATS
+from nntune.errors import DataError
+from nntune.trials import Shape
+
+TASKS = ("binary", "multiclass", "regression")
+ACTIVATIONS = ("relu", "tanh", "gelu", "silu")
+KINDS = ("number", "string", "date")
+_MOST_MEMBERS, _MOST_LAYERS, _MOST_UNITS, _MOST_INPUTS = 1000, 100, 65536, 1 << 24
+_DATES = {"iso", *(date + time for date in DATE_FORMATS for time in TIME_FORMATS)}
+_STYLES = {
+    "numeric": {"point", "comma", "thousands"},
+    "boolean": {"point"},
+    "categorical": {"point"},
+    "date": _DATES,
+    "text": {"point"},
+}
+
+
+class _Wrong(Exception):
+    """A value of the header that cannot be."""
+
+
+def parsed(text: bytes, name: str) -> dict[str, Any]:
+    """A JSON object of plain text and finite numbers."""
+    try:
+        values = json.loads(text, parse_constant=_refused)
+        _check_plain(values)
+    except (ValueError, RecursionError):
+        raise DataError(f"{name} is no bundle of nntune, or a damaged one.") from None
+    if not isinstance(values, dict):
+        raise DataError(f"{name} is no bundle of nntune, or a damaged one.")
+    return values
+
+
+def _check_plain(values: Any) -> None:
+    """Refuse texts that no file can hold (lone surrogates) and numbers that overflowed."""
+    stack = [values]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            stack += [*value.keys(), *value.values()]
+        elif isinstance(value, list):
+            stack += value
+        elif isinstance(value, str):
+            value.encode()
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(value)
+
+
+def _refused(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def shapes(facts: dict[str, Any], name: str) -> tuple[Shape, ...]:
+    """The shape of each member."""
+    try:
+        found = tuple(_shape(each) for each in _listed(facts, "shapes"))
+        _hold(1 <= len(found) <= _MOST_MEMBERS, "shapes")
+        _hold(len({(s.inputs, s.outputs) for s in found}) == 1, "shapes")
+    except (_Wrong, KeyError) as error:
+        raise _damaged(name, error) from None
+    return found
+
+
+def _shape(values: Any) -> Shape:
+    _hold(isinstance(values, dict), "shapes")
+    hidden = tuple(_whole(width, 1, _MOST_UNITS) for width in _listed(values, "hidden"))
+    _hold(len(hidden) <= _MOST_LAYERS, "hidden")
+    return Shape(
+        _whole(values["inputs"], 1, _MOST_INPUTS),
+        hidden,
+        _whole(values["outputs"], 1, _MOST_UNITS),
+        _one_of(values["activation"], ACTIVATIONS),
+    )
+
+
+def facts(values: dict[str, Any], found: tuple[Shape, ...], name: str) -> dict[str, Any]:
+    """The fields of a Bundle but for shapes and parameters."""
+    try:
+        classes = tuple(_text(label) for label in _listed(values, "classes"))
+        task = _one_of(values["task"], TASKS)
+        _hold(found[0].outputs == (len(classes) or 1), "classes")
+        _hold((len(classes) >= 2) == (task != "regression"), "classes")
+        _hold((len(classes) == 2) == (task == "binary"), "classes")
+        _hold(len(set(classes)) == len(classes), "classes")
+        checked = {
+            "task": task,
+            "target": _text(values["target"]),
+            "classes": classes,
+            "target_mean": _number(values["target_mean"]),
+            "target_scale": _number(values["target_scale"]),
+            "encoder": _encoder(values["encoder"], found[0].inputs),
+            "columns": _columns(values, values["encoder"]),
+            "trials": tuple(_whole(each, 0, 1 << 62) for each in _listed(values, "trials")),
+            "seed": _whole(values["seed"], 0, 1 << 64),
+            "fingerprint": _text(values["fingerprint"]),
+            "command": _text(values["command"]),
+        }
+        for key in ("metrics", "versions", "params", "data"):
+            _hold(isinstance(values[key], dict), key)
+            checked[key] = values[key]
+        _hold(all(isinstance(v, str) for v in values["versions"].values()), "versions")
+    except (_Wrong, KeyError) as error:
+        raise _damaged(name, error) from None
+    return checked
+
+
+def _damaged(name: str, error: Exception) -> DataError:
+    return DataError(f"{name} is damaged: {error.args[0]} is missing or not what it should be.")
+
+
+def _hold(is_right: bool, what: str) -> None:
+    if not is_right:
+        raise _Wrong(what)
+
+
+def _listed(values: dict[str, Any], key: str) -> list[Any]:
+    found = values[key]
+    _hold(isinstance(found, list), key)
+    return list(found)
+
+
+def _text(value: Any) -> str:
+    _hold(isinstance(value, str), "a text")
+    return str(value)
+
+
+def _name(value: Any) -> str:
+    """A text that goes into a query."""
+    _hold(isinstance(value, str) and "\0" not in value, "a name")
+    return str(value)
+
+
+def _one_of(value: Any, allowed: tuple[str, ...] | set[str]) -> str:
+    _hold(isinstance(value, str) and value in allowed, f"one of {', '.join(sorted(allowed)[:5])}")
+    return str(value)
+
+
+def _whole(value: Any, least: int, most: int) -> int:
+    _hold(isinstance(value, int) and not isinstance(value, bool), "a whole number")
+    _hold(least <= value <= most, "a whole number")
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    _hold(isinstance(value, int | float) and not isinstance(value, bool), "a number")
+    _hold(abs(value) < 1e300 and math.isfinite(value), "a number")
+    return float(value)
+
+
+def _columns(values: dict[str, Any], encoder: dict[str, Any]) -> tuple[dict[str, str], ...]:
+    columns = _listed(values, "columns")
+    for column in columns:
+        _hold(isinstance(column, dict), "columns")
+        _hold({"name", "role", "kind"} <= column.keys(), "columns")
+        for value in column.values():
+            _name(value)
+        _one_of(column["kind"], KINDS)
+    names = [column["name"] for column in columns]
+    _hold(len(set(names)) == len(names), "columns")
+    _hold({feature["column"] for feature in encoder["features"]} <= set(names), "columns")
+    return tuple(columns)
+
+
+def _encoder(values: Any, inputs: int) -> dict[str, Any]:
+    _hold(isinstance(values, dict), "encoder")
+    features = _listed(values, "features")
+    for feature in features:
+        _hold(isinstance(feature, dict), "encoder")
+        _check_feature(feature)
+    columns = [feature["column"] for feature in features]
+    _hold(len(set(columns)) == len(columns), "encoder")
+    _hold(sum(len(feature["names"]) for feature in features) == inputs, "encoder")
+    return {"features": features}
+
+
+_FIELDS = {
+    "column", "role", "style", "names", "scales", "median", "levels", "rare", "missing", "parts",
+}  # fmt: skip
+
+
+def _check_feature(feature: dict[str, Any]) -> None:
+    _hold(feature.keys() == _FIELDS, "encoder")
+    _name(feature["column"])
+    role = _one_of(feature["role"], set(_STYLES))
+    _one_of(feature["style"], _STYLES[role])
+    _hold(abs(_number(feature["median"])) <= FAR, "encoder")
+    _hold(isinstance(feature["rare"], bool) and isinstance(feature["missing"], bool), "encoder")
+    for key in ("names", "levels", "parts"):
+        each = [_name(value) for value in _listed(feature, key)]
+        _hold(key == "names" or len(set(each)) == len(each), "encoder")
+    for scale in _listed(feature, "scales"):
+        _hold(isinstance(scale, dict) and scale.keys() == {"mean", "sd"}, "encoder")
+        _number(scale["mean"])
+        _hold(_number(scale["sd"]) > 0, "encoder")
+    _check_width(feature, role)
+
+
+def _check_width(feature: dict[str, Any], role: str) -> None:
+    """As many names and scales as the role writes features."""
+    parts, scales, missing = feature["parts"], len(feature["scales"]), feature["missing"]
+    known = {"date": DATE_PARTS, "text": TEXT_PARTS}.get(role, ())
+    _hold(set(parts) <= set(known), "encoder")
+    match role:
+        case "categorical":
+            width = len(feature["levels"]) + feature["rare"]
+        case "numeric" | "boolean":
+            width = 1
+            _hold(scales == (role == "numeric"), "encoder")
+        case _:
+            width = len(parts)
+            _hold(scales == width, "encoder")
+    _hold(len(feature["names"]) == width + missing, "encoder")
+
+
+def encoder_of(values: dict[str, Any]) -> Encoder:
+    """The encoder of a bundle whose values were checked."""
+    return Encoder.from_dict(values)

@@ -1,0 +1,286 @@
+"""The file of a bundle: written as a whole or not at all, and believed in nothing when read."""
+
+import hashlib
+import json
+import math
+import os
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nntune.bundle import checks
+from nntune.bundle.forward import layers
+from nntune.errors import DataError, NotFoundError, RefusedError
+from nntune.trials import Shape
+
+VERSION = 1  # of the file's format
+_KEY = "nntune"  # in the header's metadata: everything but the weights, as JSON
+_LARGEST_HEADER = 16 << 20  # bytes of JSON that are looked at; parsed, up to 20 times as much
+_LARGEST = 4 << 30  # bytes of weights
+
+Parameters = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A network, or a few that are averaged, with all that it takes to predict from a table.
+
+    Attributes:
+        parameters: (P,) of each member: weights of all layers, then biases; see trials.Shape.
+        shapes: of each member.
+        task: 'binary', 'multiclass' or 'regression'.
+        target: name of the predicted column.
+        classes: labels in the order of the outputs; () for regression.
+        target_mean: for regression, an output p means p * target_scale + target_mean.
+        target_scale: see target_mean; 1 for classes.
+        encoder: of the columns, see data.Encoder.to_dict.
+        columns: of the training table, in order: name, role, and kind ('number', 'string' or
+            'date', as it was read).
+        metrics: how it was judged: metric, value, epoch, and the rows that it learnt from.
+        versions: library to version, at the time of training.
+        fingerprint: of the data that the study was made on.
+        params: configuration of the first member.
+        trials: number of each member's trial.
+        seed: of the study.
+        command: that made the bundle.
+        data: where the table came from and how it was read: the fields of data.Request.
+    """
+
+    parameters: tuple[Parameters, ...]
+    shapes: tuple[Shape, ...]
+    task: str
+    target: str
+    classes: tuple[str, ...]
+    target_mean: float
+    target_scale: float
+    encoder: dict[str, Any]
+    columns: tuple[dict[str, str], ...]
+    metrics: dict[str, Any]
+    versions: dict[str, str]
+    fingerprint: str
+    params: dict[str, Any]
+    trials: tuple[int, ...]
+    seed: int
+    command: str
+    data: dict[str, Any]
+
+    @property
+    def shape(self) -> Shape:
+        """Of the first member; the only one, unless it is an ensemble."""
+        return self.shapes[0]
+
+    def layers(self, member: int = 0) -> list[tuple[Parameters, Parameters]]:
+        """Weight (outputs, inputs) and bias (outputs,) of each layer of a member, as views."""
+        return layers(self.parameters[member], self.shapes[member])
+
+
+def write(path: "str | Path", bundle: Bundle, *, force: bool = False) -> None:
+    """Writes the file, whole or not at all.
+
+    Args:
+        path: conventionally ending in .nnt.
+        bundle: what to keep.
+        force: take the place of a file that is there.
+
+    Raises:
+        RefusedError: there is a file already.
+        DataError: the file cannot be written.
+    """
+    path = Path(path)
+    check_free(path, force=force)
+    put(path, _serialized(bundle), force=force)
+
+
+def put(path: Path, content: bytes, *, force: bool) -> None:
+    """Writes any file, whole or not at all.
+
+    Raises:
+        RefusedError: there is a file already.
+        DataError: the file cannot be written.
+    """
+    check_free(path, force=force)
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        new.write_bytes(content)
+        _put(new, path, force=force)
+    except FileExistsError:
+        raise _there(path) from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}.") from None
+    finally:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+
+
+def check_free(path: Path, *, force: bool) -> None:
+    """Refuse a path that is taken, before any work is done for it.
+
+    Raises:
+        RefusedError: there is a file already.
+        DataError: it is a folder, or lies in none.
+    """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; name a file to write.")
+    if not path.parent.is_dir():
+        raise DataError(f"there is no folder {path.parent} to write {path.name} to.")
+    if path.exists() and not force:
+        raise _there(path)
+
+
+def _there(path: Path) -> RefusedError:
+    return RefusedError(f"{path} is there already; --force writes over it, -o names another.")
+
+
+def _put(new: Path, path: Path, *, force: bool) -> None:
+    """Gives a whole file its name; a file that appeared meanwhile is not written over."""
+    if force:
+        os.replace(new, path)
+        return
+    try:
+        os.link(new, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        os.replace(new, path)
+
+
+def _serialized(bundle: Bundle) -> bytes:
+    from safetensors.numpy import save
+
+    tensors = {}
+    for member in range(len(bundle.parameters)):
+        for layer, (weight, bias) in enumerate(bundle.layers(member)):
+            tensors[f"members.{member}.{layer}.weight"] = np.ascontiguousarray(weight, "<f4")
+            tensors[f"members.{member}.{layer}.bias"] = np.ascontiguousarray(bias, "<f4")
+    facts = {
+        "version": VERSION,
+        "shapes": [{**shape._asdict(), "hidden": list(shape.hidden)} for shape in bundle.shapes],
+        "sha256": _digest(bundle.parameters),
+        "task": bundle.task,
+        "target": bundle.target,
+        "classes": list(bundle.classes),
+        "target_mean": bundle.target_mean,
+        "target_scale": bundle.target_scale,
+        "encoder": bundle.encoder,
+        "columns": list(bundle.columns),
+        "metrics": bundle.metrics,
+        "versions": bundle.versions,
+        "fingerprint": bundle.fingerprint,
+        "params": bundle.params,
+        "trials": list(bundle.trials),
+        "seed": bundle.seed,
+        "command": bundle.command,
+        "data": bundle.data,
+    }
+    text = json.dumps(facts, allow_nan=False)
+    if len(text) > _LARGEST_HEADER // 2:  # quoting it once more makes it longer
+        raise DataError(f"the encoding takes {len(text) >> 20} MB; the table has too many columns")
+    checks.facts(checks.parsed(text.encode(), "the bundle"), bundle.shapes, "the bundle")
+    return save(tensors, {_KEY: text})
+
+
+def _digest(parameters: tuple[Parameters, ...]) -> str:
+    hashed = hashlib.sha256()
+    for flat in parameters:
+        hashed.update(np.ascontiguousarray(flat, "<f4").data)
+    return hashed.hexdigest()
+
+
+def read(path: "str | Path") -> Bundle:
+    """A bundle from its file, checked in every part.
+
+    Beside the weights, memory stays below half a gigabyte, whatever the file holds.
+
+    Raises:
+        NotFoundError: there is no such file.
+        DataError: it is no bundle, or a damaged or newer one.
+    """
+    path = Path(path)
+    try:
+        facts, names = _header(path)
+        shapes = checks.shapes(facts, path.name)
+        parameters = _parameters(path, names, shapes)
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file {path}; nntune refit makes a bundle.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+    if facts.get("sha256") != _digest(parameters):
+        raise DataError(f"{path.name} is damaged: its weights are not those that were written.")
+    return Bundle(parameters=parameters, shapes=shapes, **checks.facts(facts, shapes, path.name))
+
+
+def _header(path: Path) -> tuple[dict[str, Any], set[str]]:
+    """What the file says of itself, and the names of its tensors."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; name a bundle.")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= size - 8 or size - 8 - length > _LARGEST:
+            raise DataError(f"{path.name} is no bundle of nntune, or a part of one.")
+        if length > _LARGEST_HEADER:
+            raise DataError(
+                f"{path.name}: its header takes {length >> 20} MB, and {_LARGEST_HEADER >> 20} MB "
+                "is the most that a bundle has."
+            )
+        values = checks.parsed(file.read(length), path.name)
+    described = values.get("__metadata__")
+    text = described.get(_KEY) if isinstance(described, dict) else None
+    if not isinstance(text, str):
+        raise DataError(f"{path.name} is no bundle of nntune; nntune refit makes one.")
+    facts = checks.parsed(text.encode("utf-8", "surrogatepass"), path.name)
+    version = facts.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise DataError(
+            f"{path.name} was written by a newer nntune (format {version}; this one reads up to "
+            f"{VERSION}); upgrade nntune."
+        )
+    if version != VERSION or isinstance(version, bool):
+        raise DataError(f"{path.name} is damaged: it has no version of its format.")
+    return facts, values.keys() - {"__metadata__"}
+
+
+def _parameters(path: Path, names: set[str], shapes: tuple[Shape, ...]) -> tuple[Parameters, ...]:
+    """The weights, exactly those that the shapes call for."""
+    from safetensors import SafetensorError, safe_open
+
+    wanted = {
+        name: size
+        for member, shape in enumerate(shapes)
+        for layer, (a, b) in enumerate(shape.layers)
+        for name, size in (
+            (f"members.{member}.{layer}.weight", [b, a]),
+            (f"members.{member}.{layer}.bias", [b]),
+        )
+    }
+    total = sum(4 * math.prod(size) for size in wanted.values())
+    if names != wanted.keys() or total > path.stat().st_size:
+        raise DataError(f"{path.name} is damaged: its weights are not those of its layers.")
+    try:
+        with safe_open(path, "numpy") as file:
+            for name, size in wanted.items():
+                part = file.get_slice(name)
+                if part.get_dtype() != "F32" or part.get_shape() != size:
+                    raise DataError(f"{path.name} is damaged: tensor {name} is not {size} of F32.")
+            tensors = {name: file.get_tensor(name) for name in wanted}
+    except SafetensorError as error:
+        raise DataError(f"{path.name} is damaged: {error}.") from None
+    members = tuple(_flat(tensors, member, shape) for member, shape in enumerate(shapes))
+    if not all(np.isfinite(flat).all() for flat in members):
+        raise DataError(f"{path.name} is damaged: it has weights that are no finite numbers.")
+    return members
+
+
+def _flat(tensors: dict[str, Any], member: int, shape: Shape) -> Parameters:
+    parts = [
+        tensors[f"members.{member}.{layer}.{what}"].ravel()
+        for what in ("weight", "bias")
+        for layer in range(len(shape.layers))
+    ]
+    return np.concatenate(parts).astype(np.float32, copy=False)

@@ -1,0 +1,161 @@
+"""Predictions as csv or parquet, written as they come and whole or not at all."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nntune.bundle.format import Bundle
+from nntune.errors import DataError, RefusedError, UsageError
+
+# A spreadsheet takes a cell that begins so for a formula and may run it.
+_FORMULA = re.compile(r"[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_FORMATS = (".csv", ".parquet", ".pq")
+
+Values = Iterable[NDArray[np.float64]]
+
+
+def safe(label: str) -> str:
+    """A label that no spreadsheet takes for a formula: those that begin like one get a quote.
+
+    Numbers stay as they are, and so does everything in parquet.
+
+    >>> safe("=1+1"), safe("-1"), safe("@home"), safe("yes")
+    ("'=1+1", '-1', "'@home", 'yes')
+    """
+    is_formula = _FORMULA.match(label) and not _NUMBER.fullmatch(label)
+    return f"'{label}" if is_formula else label
+
+
+def cell(text: str) -> str:
+    """A cell of a csv file.
+
+    >>> cell('a "b", c')
+    '"a ""b"", c"'
+    """
+    return '"' + text.replace('"', '""') + '"' if re.search(r'[",\r\n]', text) else text
+
+
+def check(path: Path, *, force: bool) -> None:
+    """Refuse an output before any work is done for it.
+
+    Raises:
+        UsageError: its ending is none that is known.
+        RefusedError: there is a file already.
+    """
+    if path.suffix.lower() not in _FORMATS:
+        raise UsageError(f"-o {path}: predictions are written to .csv or .parquet files.")
+    if path.exists() and not force:
+        raise RefusedError(f"{path} is there already; --force writes over it, -o names another.")
+
+
+def write(path: Path | None, bundle: Bundle, values: Values, *, proba: bool) -> int:
+    """Writes a header and a line for each row; returns how many rows there were.
+
+    Args:
+        path: of a csv or parquet file; standard output if not given.
+        bundle: says the labels.
+        values: (N, classes) probabilities or (N, 1) predictions, part by part.
+        proba: a column of probabilities for each class too.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    if path is None:
+        sys.stdout.flush()
+        return _write_lines(sys.stdout.buffer.write, bundle, values, proba=proba, escape=safe)
+    try:
+        with _replacing(path) as new:
+            if path.suffix.lower() == ".csv":
+                with new.open("wb") as file:
+                    return _write_lines(file.write, bundle, values, proba=proba, escape=safe)
+            return _write_parquet(new, bundle, values, proba=proba)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file beside the path that takes its place once it is whole."""
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        yield new
+        os.replace(new, path)
+    finally:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+
+
+def columns(bundle: Bundle, *, proba: bool) -> list[str]:
+    """Names of the columns of predictions."""
+    return ["prediction", *(f"probability_{label}" for label in bundle.classes if proba)]
+
+
+def _write_lines(
+    write: Callable[[bytes], Any],
+    bundle: Bundle,
+    values: Values,
+    *,
+    proba: bool,
+    escape: Callable[[str], str],
+) -> int:
+    labels = np.array([cell(escape(label)) for label in bundle.classes], object)
+    values = iter(values)
+    first = list(islice(values, 1))  # what is wrong with the table comes before any output
+    write((",".join(cell(name) for name in columns(bundle, proba=proba)) + "\n").encode())
+    rows = 0
+    for part in chain(first, values):
+        if len(part) == 0:
+            continue
+        write(("\n".join(_lines(part, labels, proba=proba)) + "\n").encode())
+        rows += len(part)
+    return rows
+
+
+def _lines(part: NDArray[np.float64], labels: NDArray[Any], *, proba: bool) -> list[str]:
+    # Nine digits give back every number in single precision, which is what a network has.
+    if len(labels) == 0:
+        return [f"{value:.9g}" for value in part[:, 0].tolist()]
+    chosen: list[str] = labels[part.argmax(1)].tolist()
+    if not proba:
+        return chosen
+    form = ",".join(["%s", *["%.9g"] * len(labels)])
+    return [form % (label, *row) for label, row in zip(chosen, part.tolist(), strict=True)]
+
+
+def _write_parquet(new: Path, bundle: Bundle, values: Values, *, proba: bool) -> int:
+    """By way of a csv file on disk, so that memory holds one part at a time."""
+    import duckdb
+
+    from nntune.data import ducks
+
+    first = "varchar" if bundle.classes else "double"
+    types = ", ".join(
+        f"{ducks.literal(name)}: '{'double' if place else first}'"
+        for place, name in enumerate(columns(bundle, proba=proba))
+    )
+    with TemporaryDirectory(prefix="nntune-", dir=new.parent) as folder:
+        kept = Path(folder, "predictions")
+        with kept.open("wb") as file:
+            rows = _write_lines(file.write, bundle, values, proba=proba, escape=str)
+        con = ducks.connect()
+        try:
+            con.execute(
+                f"copy (select * from read_csv({ducks.literal(kept)}, auto_detect=false, "
+                f"header=true, delim=',', quote='\"', escape='\"', columns={{{types}}})) "
+                f"to {ducks.literal(new)} (format parquet)"
+            )
+        except duckdb.Error as error:
+            raise DataError(f"the parquet file cannot be written: {error}.") from None
+        finally:
+            con.close()
+    return rows

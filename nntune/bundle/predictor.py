@@ -1,0 +1,124 @@
+"""What a bundle predicts, with scikit-learn's names for what it offers."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nntune.bundle import checks, forward
+from nntune.bundle.format import Bundle
+from nntune.data.fitting import Columns, Doubts
+from nntune.data.table import Table
+from nntune.errors import DataError
+
+_ROWS = 1 << 14  # encoded at once
+
+
+class Predictor:
+    """The network of a bundle.
+
+    Attributes:
+        bundle: where it comes from.
+        classes_: labels in the order of `predict_proba`; numbers where the target's column held
+            numbers. Empty for regression.
+        feature_names_in_: names of the columns that it needs.
+        n_features_in_: how many these are.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self._encoder = checks.encoder_of(bundle.encoder)
+        kinds = {column["name"]: column["kind"] for column in bundle.columns}
+        self.columns = Columns(self._encoder.features, kinds)
+        self.feature_names_in_ = np.array([f.column for f in self._encoder.features], object)
+        self.n_features_in_ = len(self.feature_names_in_)
+        self.classes_ = _labels(bundle.classes, kinds.get(bundle.target, "string"))
+        self._layers = [bundle.layers(member) for member in range(len(bundle.parameters))]
+
+    def predict(self, data: Any) -> NDArray[Any]:  # (N,)
+        """Labels of classes, or numbers in the target's unit.
+
+        Args:
+            data: a data frame (pandas, polars or alike), a dict of columns, a 2-D array with
+                the columns in the order of `feature_names_in_`, or the path of a file.
+
+        Raises:
+            DataError: a column is missing or holds something else than in training.
+        """
+        values = self._values(data)
+        if self.bundle.task == "regression":
+            return values[:, 0]
+        return np.asarray(self.classes_[values.argmax(1)])
+
+    def predict_proba(self, data: Any) -> NDArray[np.float64]:  # (N, classes)
+        """Probabilities of the classes, in the order of `classes_`.
+
+        Raises:
+            AttributeError: the network predicts numbers.
+        """
+        if self.bundle.task == "regression":
+            raise AttributeError("a network that predicts numbers has no predict_proba")
+        return self._values(data)
+
+    def _values(self, data: Any) -> NDArray[np.float64]:
+        doubts = Doubts()
+        parts = [self.values(table) for table in self._tables(data, doubts)]
+        for sentence in doubts.sentences():
+            warnings.warn(sentence, stacklevel=3)
+        width = len(self.bundle.classes) or 1
+        return np.concatenate(parts) if parts else np.empty((0, width))
+
+    def _tables(self, data: Any, doubts: Doubts) -> Iterator[Table]:
+        if isinstance(data, str | Path):
+            from nntune.data.chunks import chunks
+
+            for chunk in chunks(str(data), self.columns, doubts):
+                yield chunk.table
+        elif isinstance(data, Table):
+            yield self.columns.fitted(data, doubts)
+        else:
+            from nntune.data.frames import table_of
+
+            table = table_of(data, [str(name) for name in self.feature_names_in_])
+            yield self.columns.fitted(table, doubts)
+
+    def values(self, table: Table) -> NDArray[np.float64]:
+        """(N, classes) probabilities, or (N, 1) predictions, of a table with the right columns."""
+        width = len(self.bundle.classes) or 1
+        result = np.empty((table.rows, width))
+        for start in range(0, table.rows, _ROWS):
+            rows = np.arange(start, min(start + _ROWS, table.rows))
+            result[rows] = self.scores(self._encoder.transform(table, rows))
+        return result
+
+    def scores(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The same for encoded rows, (N, D).
+
+        Raises:
+            DataError: the network overflows, which no network of a search does.
+        """
+        total = np.zeros((len(x), len(self.bundle.classes) or 1))
+        for layers, shape in zip(self._layers, self.bundle.shapes, strict=True):
+            outputs = forward.outputs(layers, shape, x)
+            if self.bundle.task == "regression":
+                total += outputs * self.bundle.target_scale + self.bundle.target_mean
+            else:
+                total += forward.probabilities(outputs)
+        total /= len(self._layers)
+        if not np.isfinite(total).all():
+            raise DataError("the network's outputs are no finite numbers; the bundle is of no use")
+        return total
+
+
+def _labels(classes: tuple[str, ...], kind: str) -> NDArray[Any]:
+    """Labels as the target's column had them."""
+    if kind == "number" and classes:
+        try:
+            numbers = np.array([float(label) for label in classes])
+        except ValueError:
+            return np.array(classes)
+        return numbers.astype(np.int64) if (numbers % 1 == 0).all() else numbers
+    return np.array(classes)

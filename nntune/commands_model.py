@@ -1,0 +1,184 @@
+"""The commands that use a winner: refit, predict, evaluate."""
+
+import json
+import math
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nntune.errors import UsageError
+from nntune.options import Database, Json, StudyName, study_named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nntune.data.fitting import Doubts
+
+BundleFile = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", show_default=False, help="Made by nntune refit.")
+]
+Rows = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        show_default=False,
+        help="A table with the columns of training, in any order; - for standard input.",
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (refit, predict, evaluate):
+        app.command()(command)
+
+
+def refit(
+    study: StudyName = None,
+    db: Database = None,
+    trial: Annotated[
+        int | None, typer.Option("--trial", metavar="N", help="Another trial than the best.")
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Learn from all rows, the test rows included.")
+    ] = False,
+    as_searched: Annotated[
+        bool, typer.Option("--as-searched", help="The network of the search, from training rows.")
+    ] = False,
+    ensemble: Annotated[
+        int,
+        typer.Option(
+            "--ensemble", metavar="K", min=1,
+            help="Average the best K complete trials, if that is better on validation rows.",
+        ),
+    ] = 1,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="FILE", help="Where the table is now.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Instead of NAME.nnt.")
+    ] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Make a model file of the winner, ready to predict.
+
+    It is trained anew on training and validation rows, for as many epochs as were best.
+    """
+    from nntune import bundle
+    from nntune.bundle.refit import Wanted
+    from nntune.bundle.refit import refit as made
+
+    if full and as_searched:
+        raise UsageError("--full and --as-searched say different rows; choose one of them.")
+    view = study_named(study, db)
+    path = output or Path(f"{view.name}.nnt")
+    bundle.check_free(path, force=force)
+    rows = "all" if full else "train" if as_searched else "train+valid"
+    refitted = made(view, Wanted(trial, rows, ensemble, data, _command()))
+    bundle.write(path, refitted.bundle, force=force)
+    for note in refitted.notes:
+        print(note, file=sys.stderr)
+    found = refitted.bundle
+    if as_json:
+        _print_json(
+            "nntune.refit/1", bundle=str(path), trials=list(found.trials), **found.metrics,
+            bytes=path.stat().st_size,
+        )  # fmt: skip
+        return
+    numbers = ", ".join(f"#{number}" for number in found.trials)
+    print(
+        f"{path}: trial {numbers} of {view.name}, epoch {found.metrics['epoch']}, trained on "
+        f"{found.metrics['count']:,} rows ({found.metrics['rows']}); in the search "
+        f"{found.metrics['metric']} {found.metrics['value']:.4g} on validation rows"
+    )
+
+
+def predict(
+    bundle: BundleFile,
+    data: Rows,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE",
+            help="A csv or parquet file, instead of csv on standard output.",
+        ),
+    ] = None,
+    proba: Annotated[
+        bool, typer.Option("--proba", help="A column with the probability of each class too.")
+    ] = False,
+    force: Force = False,
+) -> None:  # fmt: skip
+    """Predict each row of a table, in its order.
+
+    Columns go by name; others are left aside, and a category not seen in training counts as rare.
+    """
+    from nntune import bundle as bundles
+    from nntune.bundle import output as outputs
+    from nntune.data.fitting import Doubts
+
+    if output is not None:
+        outputs.check(output, force=force)
+    predictor = bundles.load(bundle)
+    if proba and not predictor.bundle.classes:
+        raise UsageError(f"--proba: {bundle.name} predicts numbers, which have no probabilities.")
+    doubts = Doubts()
+    values = _values(predictor, data, doubts)
+    outputs.write(output, predictor.bundle, values, proba=proba)
+    changed = [c for c in predictor.bundle.classes if outputs.safe(c) != c]
+    notes = doubts.sentences()
+    if changed and (output is None or output.suffix == ".csv"):
+        notes.append(
+            f"class {changed[0]!r} begins like a formula of a spreadsheet; "
+            "in csv it is written with a ' before it"
+        )
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _values(predictor: Any, data: str, doubts: "Doubts") -> "Iterator[Any]":
+    from nntune.data.chunks import chunks
+
+    for chunk in chunks(data, predictor.columns, doubts):
+        yield predictor.values(chunk.table)
+
+
+def evaluate(
+    bundle: BundleFile,
+    data: Rows,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "-t", "--target", metavar="COLUMN", help="What is true, if it has another name."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Score a model file on rows whose answer is known."""
+    from nntune import bundle as bundles
+    from nntune.bundle.evaluation import evaluate as evaluated
+
+    found = evaluated(bundles.read(bundle), data, target)
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if as_json:
+        known = {n: v if math.isfinite(v) else None for n, v in found.metrics.items()}
+        _print_json("nntune.evaluate/1", rows=found.rows, dropped=found.dropped, metrics=known)
+        return
+    width = max(map(len, found.metrics))
+    dropped = f", {found.dropped:,} without a target left out" if found.dropped else ""
+    print(f"{'rows':{width}}  {found.rows:,}{dropped}")
+    for name, value in found.metrics.items():
+        print(f"{name:{width}}  {'-' if math.isnan(value) else f'{value:.4g}'}")
+
+
+def _print_json(schema: str, **values: Any) -> None:
+    print(json.dumps({"schema": schema, **values}, indent=2, allow_nan=False))
+
+
+def _command() -> str:
+    return shlex.join(["nntune", *sys.argv[1:]])

@@ -1,0 +1,481 @@
+"""A file in parts that fit in memory, read for a network that knows what its columns are.
+
+Delimited text and JSON lines are cut between records and given to DuckDB a part at a time; parquet
+is asked for ranges of rows. What a cell means is decided by the training column, never by the part
+that it stands in, so a file gives the same however it is cut.
+"""
+
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from io import BufferedReader
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from nntune.data import ducks
+from nntune.data.delimited import Dialect, complaint, dialect, unique_names
+from nntune.data.encoding import Feature
+from nntune.data.files import file_format, plain_file, shown, utf8_file
+from nntune.data.fitting import Columns, Doubts, filled, fit_cells
+from nntune.data.roles import FALSE, TRUE
+from nntune.data.table import MISSING, Cells, Dates, Numbers, Strings, Table
+from nntune.errors import DataError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+BLOCK = 16 << 20  # bytes of text that are read at once
+PARQUET_ROWS = 1 << 17
+_LONGEST = 256 << 20  # bytes of one record
+# Columns of a query: planning one takes longer than linear in them.
+_TOGETHER = 32
+_OTHER = "\0"  # stands for every category that the network does not know
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows in a row, with the columns that the network needs."""
+
+    table: Table
+
+
+def chunks(source: str, columns: Columns, doubts: Doubts) -> Iterator[Chunk]:
+    """The rows of a source in order.
+
+    Args:
+        source: a path, '-' for standard input, or 'sklearn:NAME'.
+        columns: what is needed.
+        doubts: takes what could not be read.
+
+    Raises:
+        DataError: there is no such table, a column is missing, or it holds something else.
+    """
+    from nntune.data.arrays import read_arrays, read_sklearn
+
+    name = shown(source)
+    if source.startswith("sklearn:"):
+        yield Chunk(columns.fitted(read_sklearn(source), doubts))
+        return
+    with _opened(source) as (path, form, stream), closing(_connected()) as con:
+        if form == "npz":
+            yield Chunk(columns.fitted(read_arrays(path, name), doubts))
+            return
+        reader = _Reader(con, columns, doubts, name, form)
+        if form == "parquet":
+            yield from reader.parquet(path)
+        else:
+            assert stream is not None
+            with TemporaryDirectory(prefix="nntune-") as folder:
+                part = Path(folder, "part")
+                read = reader.delimited if form == "csv" else reader.json_lines
+                yield from read(stream, part)
+
+
+def _connected() -> "DuckDBPyConnection":
+    con = ducks.connect()
+    con.execute("set preserve_insertion_order = true")
+    # They would read every cell in the slow way too, and join it with the words for missing.
+    con.execute("set disabled_optimizers = 'common_subexpressions,in_clause'")
+    return con
+
+
+@contextmanager
+def _opened(source: str) -> Iterator[tuple[Path, str, BinaryIO | None]]:
+    """The plain file, its format, and its bytes as UTF-8 where it is text."""
+    if source == "-":
+        if sys.stdin.isatty():
+            raise DataError("standard input is a terminal; pipe a table into it or name a file")
+        assert isinstance(sys.stdin.buffer, BufferedReader)
+        head = sys.stdin.buffer.peek(4096)[:4096]
+        if _is_plain_text(head):
+            if head[:3] == b"\xef\xbb\xbf":
+                sys.stdin.buffer.read(3)
+            form = "jsonl" if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else "csv"
+            yield Path("-"), form, sys.stdin.buffer
+            return
+        with TemporaryDirectory(prefix="nntune-") as folder:
+            kept = Path(folder, "input")
+            with kept.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+            with _opened_file(str(kept), "standard input") as found:
+                yield found
+        return
+    with _opened_file(source, shown(source)) as found:
+        yield found
+
+
+@contextmanager
+def _opened_file(source: str, name: str) -> Iterator[tuple[Path, str, BinaryIO | None]]:
+    with plain_file(source) as path:
+        form = file_format(source, path)
+        if form in ("parquet", "npz"):
+            yield path, form, None
+            return
+        plain, _ = utf8_file(path, name)
+        with plain.open("rb") as stream:
+            yield plain, form, stream
+
+
+def _is_plain_text(head: bytes) -> bool:
+    """Whether standard input can be read as it comes: UTF-8, not packed."""
+    if not head:
+        raise DataError("standard input is empty")
+    if head[:2] in (b"\x1f\x8b", b"\xff\xfe", b"\xfe\xff") or b"\0" in head or head[:4] == b"PAR1":
+        return False
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    return True
+
+
+class _Reader:
+    """DuckDB's view of the parts of one file."""
+
+    def __init__(
+        self, con: "DuckDBPyConnection", columns: Columns, doubts: Doubts, name: str, form: str
+    ) -> None:
+        self._con, self._columns, self._doubts = con, columns, doubts
+        self._name, self._form = name, form
+        self._types: list[str] = []  # in the file, of each needed column
+        for place, feature in enumerate(columns.features):
+            if feature.role == "categorical" and feature.levels:
+                levels = ", ".join(ducks.literal(level) for level in feature.levels)
+                con.execute(f"create type e{place} as enum ({levels})")
+
+    def delimited(self, stream: BinaryIO, part: Path) -> Iterator[Chunk]:
+        """Parts of a delimited file."""
+        line = 0
+        for count, block in enumerate(_blocks(stream, lambda first: self._sniffed(first, part))):
+            part.write_bytes(block)
+            found = self._dialect if count == 0 else replace(self._dialect, header=False, skip=0)
+            names, _ = unique_names(found.names, self._name, None)
+            picked = self._picked(names, ["VARCHAR"] * len(names), _numbered)
+            types = ", ".join(f"'c{place}': 'VARCHAR'" for place in range(len(names)))
+            source = (
+                f"read_csv({ducks.literal(part)}, auto_detect=false, columns={{{types}}}, "
+                f"{found.options(found.header)})"
+            )
+            yield self._chunk(source, picked, line)
+            line += block.count(b"\n")
+
+    def _sniffed(self, block: bytes, part: Path) -> str:
+        """Finds how the file is written in its first part; the quote."""
+        part.write_bytes(block)
+        needed = [feature.column for feature in self._columns.features]
+        self._dialect: Dialect = dialect(self._con, part, self._name, needed)
+        names, _ = unique_names(self._dialect.names, self._name, None)
+        self._columns.check(names, self._name)
+        return self._dialect.quote
+
+    def json_lines(self, stream: BinaryIO, part: Path) -> Iterator[Chunk]:
+        """Parts of a file of JSON lines."""
+        names: list[str] | None = None
+        line = 0
+        for block in _blocks(stream, lambda _: ""):
+            part.write_bytes(block)
+            if names is None:
+                names = self._keys(part)
+                self._columns.check(names, self._name)
+                picked = self._picked(names, ["VARCHAR"] * len(names), ducks.quoted)
+            wanted = {feature.column for feature in self._columns.features}
+            types = ", ".join(f"{ducks.literal(n)}: 'VARCHAR'" for n in names if n in wanted)
+            source = (
+                f"read_json({ducks.literal(part)}, format='newline_delimited', columns={{{types}}})"
+            )
+            yield self._chunk(source, picked, line)
+            line += block.count(b"\n")
+
+    def _keys(self, part: Path) -> list[str]:
+        query = f"describe select * from read_json({ducks.literal(part)}, sample_size=-1)"
+        return [row[0] for row in self._asked(query, 0).fetchall()]
+
+    def parquet(self, path: Path) -> Iterator[Chunk]:
+        """Ranges of rows of a parquet file."""
+        file = ducks.literal(path)
+        described = self._asked(f"describe select * from read_parquet({file})", 0).fetchall()
+        names, types = [row[0] for row in described], [row[1] for row in described]
+        self._columns.check(names, self._name)
+        picked = self._picked(names, types, ducks.quoted)
+        total = self._asked(f"select count(*) from read_parquet({file})", 0).fetchall()[0][0]
+        for start in range(0, total, PARQUET_ROWS):
+            source = (
+                f"read_parquet({file}, file_row_number=true) "
+                f"where file_row_number between {start} and {start + PARQUET_ROWS - 1}"
+            )
+            yield self._chunk(source, picked, 0)
+
+    def _picked(
+        self, names: list[str], types: list[str], written: Callable[[str], str]
+    ) -> tuple[str, list[str]]:
+        """SQL of the text or number of all needed columns, and of what is fetched of each."""
+        places = {name: place for place, name in enumerate(names)}
+        self._types = [types[places[feature.column]] for feature in self._columns.features]
+        plain, fetched = [], []
+        for place, feature in enumerate(self._columns.features):
+            at = places[feature.column]
+            column = f"c{at}" if written is _numbered else written(feature.column)
+            kind = self._columns.kinds.get(feature.column, "string")
+            plain.append(f"{_plain(column, types[at], feature)} as t{place}")
+            fetched.append(_fetched(place, feature, kind, types[at]))
+        return ", ".join(plain), fetched
+
+    def _chunk(self, source: str, picked: tuple[str, list[str]], line: int) -> Chunk:
+        plain, fetched = picked
+        self._asked(f"create or replace temp table part as select {plain} from {source}", line)
+        table: dict[str, Cells] = {}
+        for start in range(0, len(fetched), _TOGETHER):
+            few = fetched[start : start + _TOGETHER]
+            query = ", ".join(f"{each} as c{place}" for place, each in enumerate(few, start))
+            arrays = self._asked(f"select {query} from part", 0).fetchnumpy()
+            for place in range(start, start + len(few)):
+                feature = self._columns.features[place]
+                cells = _cells(arrays[f"c{place}"], feature)
+                table[feature.column] = self._read(place, feature, cells)
+        return Chunk(Table(self._name, table))
+
+    def _read(self, place: int, feature: Feature, cells: Cells) -> Cells:
+        """Cells as the feature reads them, with doubts noted."""
+        if isinstance(cells, Numbers) and np.isinf(cells.values).any():
+            self._doubt(place, feature)
+        if isinstance(cells, Strings) and feature.role != "categorical":
+            kind = self._columns.kinds.get(feature.column, "string")
+            cells, count, example = fit_cells(cells, feature, kind)
+            if count:
+                self._doubts.add(self._name, feature, count, filled(cells) + count, example)
+        return cells
+
+    def _doubt(self, place: int, feature: Feature) -> None:
+        """Counts the unreadable cells of a column in a part."""
+        doubt = _doubt(place, feature, self._types[place])
+        if not doubt:
+            return
+        clean = _clean(f"t{place}")
+        count, example, filled = self._asked(
+            f"select count(*) filter ({doubt}), min({clean}) filter ({doubt}), count({clean}) "
+            "from part",
+            0,
+        ).fetchall()[0]
+        self._doubts.add(self._name, feature, count, filled, example or "")
+
+    def _asked(self, query: str, line: int) -> "DuckDBPyConnection":
+        import duckdb
+
+        try:
+            return self._con.execute(query)
+        except duckdb.Error as error:
+            raise DataError(self._complaint(str(error), line)) from None
+
+    def _complaint(self, message: str, line: int) -> str:
+        """DuckDB's paragraph as one sentence, with the line in the whole file."""
+        if self._form == "parquet":
+            return f"{self._name} is not a whole parquet file; fetch or write it again"
+        if self._form == "jsonl":
+            found = re.search(r"line (\d+)", message)
+            place = f", line {int(found[1]) + line}" if found else ""
+            return (
+                f"{self._name}{place}: this is not a JSON object; "
+                "each line of a jsonl file holds one"
+            )
+        shifted = re.sub(r"on Line: (\d+)", lambda m: f"on Line: {int(m[1]) + line}", message)
+        return complaint(self._name, shifted)
+
+
+def _numbered(name: str) -> str:
+    return name
+
+
+def _blocks(stream: BinaryIO, sniff: Callable[[bytes], str]) -> Iterator[bytes]:
+    """Whole records of about BLOCK bytes; `sniff` sees the first part and says the quote."""
+    rest, quote, newline = b"", None, b"\n"
+    while block := stream.read(BLOCK):
+        is_last = len(block) < BLOCK
+        block = rest + block
+        if quote is None:
+            newline = b"\n" if b"\n" in block else b"\r"
+            head = 0 if is_last else end_of_records(block, b'"', newline)
+            quote = sniff(block[: head or None]).encode()
+        end = end_of_records(block, quote, newline)
+        rest = block[end:]
+        if end:
+            yield block[:end]
+        elif len(rest) > _LONGEST:
+            raise DataError(
+                f"a row of more than {_LONGEST >> 20} MB; check the delimiter and the quotes"
+            )
+    if rest:
+        yield rest
+
+
+def end_of_records(block: bytes, quote: bytes, newline: bytes = b"\n") -> int:
+    r"""Where the last whole record ends; 0 if there is none.
+
+    >>> end_of_records(b'1,2\n3,"a\nb', b'"')
+    4
+    >>> end_of_records(b'1,5" nail\n2,x\n3', b'"')
+    14
+    """
+    end = _by_parity(block, quote, newline)
+    return end if end or quote not in block else _by_fields(block, quote, newline)
+
+
+def _by_parity(block: bytes, quote: bytes, newline: bytes) -> int:
+    """After the last line end with an even number of quotes before it."""
+    quotes = block.count(quote) if quote else 0
+    end = len(block)
+    while (start := block.rfind(newline, 0, end)) >= 0:
+        quotes -= block.count(quote, start, end) if quote else 0
+        if quotes % 2 == 0:
+            return start + 1
+        end = start
+    return 0
+
+
+def _by_fields(block: bytes, quote: bytes, newline: bytes) -> int:
+    """The same where single quotes stand inside fields: only one at a field's start opens it."""
+    q = re.escape(quote)
+    opens, inside = rb"(?:\A|(?<=[,;\t| \r\n]))" + q, rb"(?:[^" + q + rb"]|" + q + q + rb")*+"
+    quoted = re.compile(opens + inside + rb"(?:" + q + rb"|\Z)")
+    end = len(block)
+    for field in reversed(list(quoted.finditer(block))):
+        start = block.rfind(newline, field.end(), end)
+        if start >= 0:
+            return start + 1
+        end = field.start()
+    return block.rfind(newline, 0, end) + 1
+
+
+def _quoted_words(words: frozenset[str]) -> str:
+    return ", ".join(ducks.literal(word) for word in sorted(words))
+
+
+def _plain(column: str, dtype: str, feature: Feature) -> str:
+    """A cell as its text, or as the number or the moment that it is."""
+    kind = ducks.kind(dtype)
+    if dtype == "VARCHAR":
+        return column
+    if kind == "date":
+        is_moment = feature.role == "date"
+        return f"epoch(cast({column} as timestamp))" if is_moment else f"cast({column} as varchar)"
+    if kind == "number":
+        double = f"cast({column} as double)"
+        return double if feature.role == "numeric" else _spelled(double)
+    return ducks.stored(column, dtype)
+
+
+def _clean(text: str) -> str:
+    """Without blanks around it, null if nothing is left; slow, so for few cells only."""
+    return f"nullif(trim({text}, {ducks.BLANKS}), '')"
+
+
+def _spelled(double: str) -> str:
+    """The label of a number: 3 for 3.0, as table.spelled has it."""
+    whole = f"{double} = trunc({double}) and abs({double}) < 1e15"
+    return (
+        f"case when isnan({double}) then null when {whole} then "
+        f"cast(cast({double} as bigint) as varchar) else cast({double} as varchar) end"
+    )
+
+
+def _number(text: str, style: str) -> str:
+    """The number that a text spells, in the style of the training column; else null."""
+    clean = _clean(text)
+    if style == "comma":
+        ungrouped = (
+            f"case when contains({clean}, ',') then replace({clean}, '.', '') else {clean} end"
+        )
+        clean = f"replace({ungrouped}, ',', '.')"
+    elif style == "thousands":
+        clean = f"replace({clean}, ',', '')"
+    return f"coalesce({_double(text)}, {_double(clean)})"
+
+
+def _double(text: str) -> str:
+    # Like Python, DuckDB takes 1_000 for a number; in a table it is a name.
+    return f"case when contains({text}, '_') then null else try_cast({text} as double) end"
+
+
+def _truth(text: str) -> str:
+    return f"coalesce({_yes_or_no(text)}, {_yes_or_no(_clean(text))})"
+
+
+def _yes_or_no(text: str) -> str:
+    number = f"try_cast({text} as double)"
+    return (
+        f"case when lower({text}) in ({_quoted_words(TRUE)}) then 1.0 "
+        f"when lower({text}) in ({_quoted_words(FALSE)}) then 0.0 "
+        f"when {number} = 1 then 1.0 when {number} = 0 then 0.0 end"
+    )
+
+
+def _fetched(place: int, feature: Feature, kind: str, dtype: str) -> str:
+    """What is fetched of a column: a number, a code into its categories, or text."""
+    text = f"t{place}"
+    match feature.role:
+        case "numeric":
+            if ducks.kind(dtype) == "number":
+                return f"coalesce({text}, 'nan'::double)"
+            return f"coalesce({_number(text, feature.style)}, {_gap(text)})::double"
+        case "boolean":
+            return f"coalesce({_truth(text)}, {_gap(text)})::double"
+        case "categorical":
+            return _code(place, feature, kind)
+    return text if feature.role == "date" and ducks.kind(dtype) == "date" else _clean(text)
+
+
+def _code(place: int, feature: Feature, kind: str) -> str:
+    """The place of a category in the levels; after them for another, -1 for a missing one."""
+    clean = _clean(f"t{place}")
+    if kind == "number":  # 3.0 and 03 are the category 3
+        number = f"try_cast({clean} as double)"
+        clean = (
+            f"case when lower({clean}) in ({_quoted_words(MISSING)}) then null "
+            f"when {number} is null then {clean} else {_spelled(number)} end"
+        )
+    other = f"case when {clean} is null then -1 else {len(feature.levels)} end"
+    if not feature.levels:
+        return f"({other})::integer"
+    codes = [f"enum_code(try_cast({text} as e{place}))::integer" for text in (f"t{place}", clean)]
+    return f"coalesce({', '.join(codes)}, {other})::integer"
+
+
+def _gap(text: str) -> str:
+    """For a text that is no number: nan where it says that it is missing, else infinity.
+
+    Infinite numbers count as missing, so what is left is to ask about such cells once more.
+    """
+    return f"case when {_missing(text)} then 'nan'::double else 'infinity'::double end"
+
+
+def _missing(text: str) -> str:
+    clean = _clean(text)
+    return f"({clean} is null or lower({clean}) in ({_quoted_words(MISSING)}))"
+
+
+def _doubt(place: int, feature: Feature, dtype: str) -> str:
+    """SQL: whether a cell has a value that cannot be read."""
+    text = f"t{place}"
+    if feature.role == "numeric" and ducks.kind(dtype) == "number":
+        return ""
+    if feature.role == "boolean":  # a number other than 0 and 1 says neither yes nor no
+        value = f"coalesce({_truth(text)}, {_number(text, 'point')})"
+    else:
+        value = _number(text, feature.style)
+    return f"({value}) is null and not {_missing(text)}"
+
+
+def _cells(values: Any, feature: Feature) -> Cells:
+    match feature.role:
+        case "numeric" | "boolean":
+            return Numbers(np.asarray(values, np.float64))
+        case "categorical":
+            return Strings(np.asarray(values, np.int32), (*feature.levels, _OTHER))
+    if values.dtype.kind == "f":
+        return Dates(np.asarray(np.ma.filled(values, np.nan), np.float64))
+    return ducks.coded(values)

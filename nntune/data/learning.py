@@ -1,0 +1,138 @@
+"""Rows to learn from once a search is over: training rows, with validation rows, or all there are.
+
+The roles of columns stay as the search had them; the encoding is learnt anew from the rows chosen.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nntune.data.dataset import Split, fingerprint_of
+from nntune.data.encoding import Encoder
+from nntune.data.plan import Array, Plan, fitted, plan_of
+from nntune.data.request import Request
+from nntune.data.roles import Role
+from nntune.data.table import Cells, Dates, Numbers, Strings, Table, labels, strings
+from nntune.errors import DataError
+
+ROWS = {"train": ("train",), "train+valid": ("train", "valid"), "all": ("train", "valid", "test")}
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Rows to train on, and the validation rows in the same encoding.
+
+    Attributes:
+        train: what `rows` named.
+        valid: the validation rows of the study; part of `train` unless that is 'train'.
+        encoder: fitted on `train`.
+        columns: name, role, kind and style of each column of the table.
+    """
+
+    task: str
+    target: str
+    classes: tuple[str, ...]
+    train: Split
+    valid: Split
+    target_mean: float
+    target_scale: float
+    encoder: Encoder
+    columns: tuple[dict[str, str], ...]
+    fingerprint: str
+
+
+def load(request: Request, rows: str = "train") -> Learning:
+    """Read, and encode with what the chosen rows teach.
+
+    Args:
+        request: of the study.
+        rows: 'train', 'train+valid' or 'all'.
+
+    Raises:
+        DataError: the data cannot be used as they are.
+    """
+    return learning_of(plan_of(request), rows)
+
+
+def learning_of(plan: Plan, rows: str) -> Learning:
+    """The same for a request that was carried out already."""
+    places = {
+        "train": (plan.table, plan.parts.train),
+        "valid": (plan.valid, plan.parts.valid),
+        "test": (plan.test, plan.parts.test),
+    }
+    needed = [name for name, role in plan.roles.items() if role.name not in _LEFT_OUT]
+    parts = [places[name] for name in ROWS[rows]]
+    table = _joined(parts, [*needed, plan.target.name], plan.table.name)
+    everything = np.arange(table.rows)
+    roles = {name: plan.roles[name] for name in needed}
+    encoder = fitted(table, everything, roles)
+    y = _target(plan, table)
+    mean, scale = (0.0, 1.0) if plan.target.classes else (float(y.mean()), float(y.std()) or 1.0)
+    valid = _joined([places["valid"]], [*needed, plan.target.name], plan.valid.name)
+    return Learning(
+        plan.target.task,
+        plan.target.name,
+        plan.target.classes,
+        Split(encoder.transform(table), _standardised(y, mean, scale)),
+        Split(encoder.transform(valid), _standardised(_target(plan, valid), mean, scale)),
+        mean,
+        scale,
+        encoder,
+        tuple(_column(plan, name, role) for name, role in plan.roles.items()),
+        fingerprint_of(plan),
+    )
+
+
+_LEFT_OUT = ("id", "constant", "ignored", "target")
+
+
+def _column(plan: Plan, name: str, role: Role) -> dict[str, str]:
+    cells = plan.table.columns[name]
+    kind = {Numbers: "number", Strings: "string", Dates: "date"}[type(cells)]
+    style = plan.target.style if role.name == "target" else role.style
+    return {"name": name, "role": role.name, "kind": kind, "style": style}
+
+
+def _target(plan: Plan, table: Table) -> Array:
+    y = plan.target.values(table.columns[plan.target.name], table.name)
+    if not plan.target.classes and not np.isfinite(y).all():
+        raise DataError(f"column {plan.target.name} of {table.name} has infinite values")
+    return y
+
+
+def _standardised(y: Array, mean: float, scale: float) -> Array:
+    return y if y.dtype.kind == "i" else ((y - mean) / scale).astype(np.float32)
+
+
+def _joined(parts: list[tuple[Table, NDArray[Any]]], names: list[str], name: str) -> Table:
+    """Rows of some tables below each other."""
+    columns: dict[str, Cells] = {}
+    for column in names:
+        for table, _ in parts:
+            if column not in table.columns:
+                raise DataError(f"{table.name} has no column {column!r}, which the network needs")
+        columns[column] = _below([table.columns[column].take(rows) for table, rows in parts])
+    return Table(name, columns)
+
+
+def _below(parts: list[Cells]) -> Cells:
+    """Cells of several columns as one; of different kinds as texts."""
+    if len(parts) == 1:
+        return parts[0]
+    numbers = [each for each in parts if isinstance(each, Numbers)]
+    dates = [each for each in parts if isinstance(each, Dates)]
+    if len(numbers) == len(parts):
+        return Numbers(np.concatenate([np.asarray(each.values, np.float64) for each in numbers]))
+    if len(dates) == len(parts):
+        return Dates(np.concatenate([each.values for each in dates]))
+    texts = [labels(each).packed() for each in parts]
+    levels = strings(sorted({level for each in texts for level in each.levels})).levels
+    places = {level: place for place, level in enumerate(levels)}
+    codes = [
+        np.array([*(places[level] for level in each.levels), -1], np.int32)[each.codes]
+        for each in texts
+    ]
+    return Strings(np.concatenate(codes), levels)

@@ -1,0 +1,390 @@
+"""The winner in other programs: ONNX and PyTorch predict the same, the script scores the same."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_bundle import HITTERS, PENGUINS, TABLES, made, searched
+from torch import nn
+
+from nntune import bundle
+from nntune.bundle import Bundle, Predictor
+from nntune.bundle.refit import Wanted, refit
+from nntune.cli import main
+from nntune.data import Request, read
+from nntune.data.encoding import DATE_PARTS, Encoder
+from nntune.data.encoding import date_parts as parts_of
+from nntune.data.learning import load as load_rows
+from nntune.data.table import Strings, moments
+from nntune.errors import DataError, UsageError
+from nntune.export.configuration import space_toml
+from nntune.export.graph import IR, OPSET, Graph, date_parts, onnx_model
+from nntune.export.script import pytorch_script
+from nntune.export.weights import sequential, torch_state
+from nntune.space import build
+
+TEXT = Request(str(TABLES / "vader_amazon_500.csv"), "valence")
+TABLE = {
+    "penguins": PENGUINS,
+    "hitters": HITTERS,
+    "wage": Request(str(TABLES / "wage_400.csv"), "wage"),
+    "nyse": Request(str(TABLES / "nyse_600.csv"), "log_volume"),
+    "digits": Request(str(TABLES / "digits_500.csv"), "digit"),
+    "coded": replace(PENGUINS, categorical=("year",), ignore=("sex",), seed=3),
+}
+PARAMS: dict[str, Any] = {
+    "hidden_layers": 2, "units": 16, "shape": "taper", "dropout": 0.1, "l1": 1e-6, "l2": 1e-5,
+    "batch_size": 64, "epochs": 2, "lr": 0.01, "activation": "relu", "optimizer": "adam",
+}  # fmt: skip
+Values = dict[str, np.ndarray[Any, Any]]
+Command = Callable[..., tuple[int, str, str]]
+
+
+def network(request: Request, members: int = 1) -> Bundle:
+    """An untrained network with all that a bundle says of its origin."""
+    untrained = made(request, members)
+    metric = "log_loss" if untrained.classes else "rmse"
+    metrics = {"metric": metric, "value": 0.5, "epoch": 2, "patience": 20, "study": "s"}
+    return replace(
+        untrained, params=PARAMS, metrics=metrics, data=asdict(request), seed=request.seed
+    )
+
+
+def columns(found: Bundle, source: str) -> Values:
+    """The columns that the network needs, as ONNX takes them."""
+    kinds = {column["name"]: column["kind"] for column in found.columns}
+    table, result = read(source), {}
+    for feature in Encoder.from_dict(found.encoder).features:
+        cells = table.columns[feature.column]
+        if feature.role == "date":
+            values = moments(cells, feature.style)
+        elif isinstance(cells, Strings) and kinds[feature.column] == "string":
+            values = np.array([*cells.levels, ""], object)[cells.codes]
+        else:
+            assert not isinstance(cells, Strings)
+            values = np.asarray(cells.values, np.float64)
+        result[feature.column] = values[:, None]
+    return result
+
+
+def answers(model: bytes, inputs: Values) -> list[np.ndarray[Any, Any]]:
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return list(session.run(None, inputs))
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    def call(*words: str | Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_onnx_predicts_what_the_bundle_predicts(name: str) -> None:
+    request = TABLE[name]
+    found = network(request)
+
+    inputs = columns(found, request.source)
+    outputs = answers(onnx_model(found), inputs)
+
+    predictor = Predictor(found)
+    if found.classes:
+        assert (outputs[0] == predictor.predict(request.source)).all()
+        assert outputs[1] == pytest.approx(predictor.predict_proba(request.source), abs=1e-5)
+    else:
+        expected = predictor.predict(request.source)
+        assert outputs[0] == pytest.approx(expected, abs=1e-5 * found.target_scale)
+
+
+def test_onnx_averages_an_ensemble_as_the_bundle_does() -> None:
+    found = network(PENGUINS, members=3)
+
+    _, probabilities = answers(onnx_model(found), columns(found, PENGUINS.source))
+
+    expected = Predictor(found).predict_proba(PENGUINS.source)
+    assert probabilities == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "silu"])
+def test_onnx_knows_every_activation(activation: str) -> None:
+    found = network(HITTERS)
+    found = replace(found, shapes=(found.shape._replace(activation=activation),))
+
+    (value,) = answers(onnx_model(found), columns(found, HITTERS.source))
+
+    expected = Predictor(found).predict(HITTERS.source)
+    assert value == pytest.approx(expected, abs=1e-5 * found.target_scale)
+
+
+def test_onnx_reads_what_training_did_not_show_as_the_bundle_reads_it(tmp_path: Path) -> None:
+    rows = [f"{i % 7},{'ab'[i % 2]}{i % 3},{'yes' if i % 3 else 'no'},{i % 5}" for i in range(60)]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(["size,label,fresh,y", *rows, ",,,2", "3,rare,yes,2"]))
+    new = {"size": [np.nan, np.inf, 1e300, 3.0], "label": ["", "new", "a0", "rare"],
+           "fresh": ["", "NO", "Yes", "no"]}  # fmt: skip
+    found = network(Request(str(table), "y", task="multiclass"))
+
+    plain = {name: np.array(cells, float if name == "size" else object)[:, None]
+             for name, cells in new.items()}  # fmt: skip
+    label, probabilities = answers(onnx_model(found), plain)
+
+    expected = Predictor(found).predict_proba(new)
+    assert probabilities == pytest.approx(expected, abs=1e-5)
+    assert label.dtype == np.int64
+
+
+def test_the_parts_of_a_date_are_the_same_in_onnx_for_centuries() -> None:
+    onnx = pytest.importorskip("onnx")
+    seconds = np.random.default_rng(0).integers(-11_676_096_000, 13_569_465_600, 5000) * 1.0
+    graph = Graph(["when"])
+    names = date_parts(graph, "when")
+
+    value, double = onnx.helper.make_tensor_value_info, onnx.TensorProto.DOUBLE
+    outputs = [value(names[part], double, ["n"]) for part in DATE_PARTS]
+    inputs = [value("when", double, ["n"])]
+    whole = onnx.helper.make_graph(graph.nodes, "dates", inputs, outputs, graph.constants)
+    opsets = [onnx.helper.make_opsetid("", OPSET)]
+    model = onnx.helper.make_model(whole, ir_version=IR, opset_imports=opsets)
+
+    found = dict(
+        zip(DATE_PARTS, answers(model.SerializeToString(), {"when": seconds}), strict=True)
+    )
+    for part, expected in parts_of(seconds).items():
+        assert found[part] == pytest.approx(expected, abs=1e-9), part
+
+
+def test_a_text_is_refused_by_onnx_in_one_sentence() -> None:
+    with pytest.raises(DataError) as caught:
+        onnx_model(network(TEXT))
+
+    assert str(caught.value) == (
+        "column 'text' is text, which no ONNX operator takes apart; search again with --ignore "
+        "text, or predict with the bundle itself."
+    )
+
+
+def test_without_the_onnx_package_a_sentence_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+
+    with pytest.raises(UsageError, match=re.escape("pip install 'nntune[onnx]'")):
+        onnx_model(network(PENGUINS))
+
+
+@pytest.mark.parametrize("name", ["penguins", "hitters"])
+def test_torch_loads_the_state_without_code_and_computes_the_same(
+    name: str, tmp_path: Path
+) -> None:
+    found = network(TABLE[name])
+    (tmp_path / "model.pt").write_bytes(torch_state(found))
+
+    model = eval(sequential(found.shape), {"nn": nn})
+    model.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
+
+    x = load_rows(TABLE[name], "train").valid.x
+    with torch.no_grad():
+        outputs = model(torch.from_numpy(x)).double()
+    expected = Predictor(found).scores(x)
+    values = outputs.softmax(1) if found.classes else outputs
+    assert values.numpy() == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+def test_torch_refuses_to_write_an_ensemble_as_one_network() -> None:
+    with pytest.raises(UsageError, match="this bundle averages 2; --format onnx holds them all"):
+        torch_state(network(PENGUINS, members=2))
+
+
+def test_a_configuration_as_toml_fixes_the_space(tmp_path: Path) -> None:
+    file = tmp_path / "space.toml"
+    file.write_text(space_toml(PARAMS, "trial #1 of\n[x]"))
+
+    space = build({}, file)
+
+    assert all(each.fixed for each in space.hyperparameters)
+    assert space.default == PARAMS
+
+
+def until_training(script: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The names of a script, run up to its network."""
+    monkeypatch.setattr(sys, "argv", ["script.py"])
+    names: dict[str, Any] = {}
+    exec(compile(script.split("\ntorch.manual_seed")[0], "script", "exec"), names)
+    return names
+
+
+def sorted_columns(*parts: Any) -> np.ndarray[Any, Any]:
+    """Rows below each other, columns in an order of their own."""
+    whole = np.concatenate([np.asarray(part) for part in parts])
+    return whole[:, np.lexsort(whole.round(3)[::-1])]
+
+
+@pytest.mark.parametrize("request_", [*TABLE.values(), TEXT, Request("sklearn:iris", "target")])
+def test_a_script_learns_from_the_very_rows_and_features_of_the_search(
+    request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt = load_rows(request_, "train")
+
+    names = until_training(
+        pytorch_script(network(request_), request_.source, "script.py"), monkeypatch
+    )
+
+    expected = sorted_columns(learnt.train.x, learnt.valid.x)
+    found = sorted_columns(names["x"], names["x_valid"])
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert names["y"].numpy().squeeze() == pytest.approx(learnt.train.y, abs=1e-5)
+    assert names["y_valid"].numpy().squeeze() == pytest.approx(learnt.valid.y, abs=1e-5)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl", "csv"])
+def test_a_script_reads_dates_truths_and_other_formats_alike(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    table = pandas.read_csv(PENGUINS.source)
+    table["when"] = pandas.date_range("1969-01-01", periods=len(table), freq="37h")
+    table["heavy"] = table["body_mass_g"] > 4000
+    path = tmp_path / f"table.{ending}"
+    if ending == "parquet":
+        table.to_parquet(path)
+    elif ending == "jsonl":
+        table.to_json(path, orient="records", lines=True, date_format="iso")
+    else:
+        table.to_csv(path, index=False, sep=";", decimal=",", date_format="%d.%m.%Y %H:%M")
+    request = Request(str(path), "heavy", ignore=("body_mass_g",), valid=str(path))
+
+    names = until_training(
+        pytorch_script(network(request), request.source, "script.py"), monkeypatch
+    )
+
+    learnt = load_rows(request, "train")
+    expected = sorted_columns(learnt.train.x, learnt.valid.x)
+    assert sorted_columns(names["x"], names["x_valid"]) == pytest.approx(expected, abs=1e-5)
+    assert (names["y"].numpy() == learnt.train.y).all()
+
+
+def test_a_name_in_a_bundle_does_not_become_code_in_the_script() -> None:
+    hostile = '"""\nraise SystemExit(9)\n"""'
+    found = network(PENGUINS)
+    facts = {**found.metrics, "study": hostile}
+    text = {"versions": {"nntune": hostile}, "classes": (hostile, "b", "c"), "target": hostile}
+    columns = tuple({**c, "name": c["name"].replace("species", hostile)} for c in found.columns)
+    found = replace(found, metrics=facts, columns=columns, **text)
+
+    script = pytorch_script(found, PENGUINS.source, 'x".py')
+
+    tree = ast.parse(script)
+    values = {ast.unparse(n.targets[0]): n.value for n in tree.body if isinstance(n, ast.Assign)}
+    assert not any(isinstance(node, ast.Raise) for node in ast.walk(tree))
+    assert ast.literal_eval(values["CLASSES"]) == [hostile, "b", "c"]
+    assert ast.literal_eval(values["TARGET"]) == hostile
+
+
+def test_a_script_trains_the_winner_to_the_score_of_the_search(
+    tmp_path: Path, command: Command
+) -> None:
+    view = searched(tmp_path, TABLE["wage"])
+    model, script = tmp_path / "wage.nnt", tmp_path / "wage.py"
+    bundle.write(model, refit(view, Wanted(rows="train")).bundle)
+
+    code, told, _ = command("export", model, "--format", "script", "-o", script)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script, TABLE["wage"].source],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    lines = script.read_text().splitlines()
+    assert (code, done.stderr, len(told.splitlines())) == (0, "", 1)
+    assert len([line for line in lines if line.strip()]) < 130
+    assert "nntune" not in " ".join(line for line in lines if "import" in line)
+    found = re.fullmatch(r"rmse (\S+) on 64 rows, epoch \d+ of \d+\n", done.stdout)
+    best = view.best()
+    assert found
+    assert best
+    # Seeds of the winner's training differ by a few hundredths in this error of noisy wages.
+    assert float(found[1]) == pytest.approx(best.value, rel=0.1)
+
+
+def test_export_writes_each_format_and_says_what_to_do_with_it(
+    tmp_path: Path, command: Command
+) -> None:
+    model = tmp_path / "penguins.nnt"
+    bundle.write(model, network(PENGUINS))
+
+    told = {form: command("export", model, "--format", form) for form in ("onnx", "torch", "toml")}
+
+    assert told["onnx"] == (
+        0,
+        f"{tmp_path}/penguins.onnx: 7 columns in, each of shape (rows, 1); "
+        "label and probabilities out\n",
+        "",
+    )
+    assert (
+        "network.load_state_dict(torch.load('penguins.pt', weights_only=True))"
+        in (told["torch"][1])
+    )
+    assert told["toml"][1].endswith("the configuration of trial #0, for nntune search --space\n")
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".nnt", ".onnx", ".pt", ".toml"]
+
+
+def test_export_writes_the_configuration_of_any_trial_of_a_study(
+    tmp_path: Path, command: Command
+) -> None:
+    view = searched(tmp_path, PENGUINS)
+    out = tmp_path / "space.toml"
+
+    command("export", view.name, "--db", view.path, "--trial", "0", "--format", "toml", "-o", out)
+
+    assert out.read_text().startswith("# trial #0 of penguins\nhidden_layers = 2\nunits = 32\n")
+
+
+def test_export_does_not_write_over_a_file_without_force(tmp_path: Path, command: Command) -> None:
+    model, out = tmp_path / "penguins.nnt", tmp_path / "there.toml"
+    bundle.write(model, network(PENGUINS))
+    out.write_text("mine")
+    words = ("export", model, "--format", "toml", "-o", out)
+
+    assert command(*words) == (
+        7,
+        "",
+        f"nntune: {out} is there already; --force writes over it, -o names another.\n",
+    )
+    assert out.read_text() == "mine"
+    assert command(*words, "--force")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--format", "onxx"], "--format onxx: there are onnx, torch, script, toml."),
+        (["--format", "bundle"], "--format bundle: a bundle is what nntune refit writes;"),
+        (["--format", "onnx", "--trial", "3"], "--format onnx is made of a bundle; nntune refit"),
+        (["--format", "toml", "--trial", "3"], "holds the configuration of one trial only."),
+        (["--format", "script", "--data", "no.csv"], "there is no file no.csv."),
+    ],
+)
+def test_a_mistake_in_an_export_is_one_sentence(
+    words: list[str], sentence: str, tmp_path: Path, command: Command
+) -> None:
+    model = tmp_path / "penguins.nnt"
+    bundle.write(model, network(PENGUINS))
+
+    code, printed, told = command("export", model, *words)
+
+    assert (code in (2, 3), printed, told.count("\n")) == (True, "", 1)
+    assert sentence in told
