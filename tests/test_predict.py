@@ -319,7 +319,8 @@ def test_records_with_quotes_are_never_cut(
 
     values = Predictor(made())._values(str(rows))
 
-    assert np.array_equal(values, Predictor(made())._values(PENGUINS.source))
+    # Some kernels of OpenBLAS (Haswell) round a row by its place in the product, hence by the cut.
+    np.testing.assert_allclose(values, Predictor(made())._values(PENGUINS.source), rtol=1e-5)
 
 
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "jsonl", "parquet", "latin"])
