@@ -1,0 +1,50 @@
+"""A configuration where it stands in its search space."""
+
+from typing import Any, Literal
+
+from rich.table import Table
+
+from nntune.report.drawing import grid
+from nntune.report.wording import plain
+from nntune.space import Space, parse
+from nntune.study import Trial, View
+
+_GAUGE = 24  # characters of the picture of a range
+
+
+def space_of(view: View) -> Space:
+    """The search space of a study."""
+    return Space(tuple(parse(name, text) for name, text in view.definition.space.items()))
+
+
+def trial_values(view: View, trial: Trial) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "state": trial.state,
+        "value": trial.value,
+        "epoch": trial.epoch,
+        "reason": trial.reason,
+        "params": space_of(view).params(trial.params),
+    }
+
+
+def configuration(space: Space, params: dict[str, Any]) -> Table:
+    """Each value where it stands in its range."""
+    table = grid("hyperparameter", "value", "", "range", right=["value"])
+    for each in space.hyperparameters:
+        text = "fixed" if each.fixed else each.text
+        place = each.position(params[each.name])
+        table.add_row(each.name, plain(params[each.name]), _gauge(place), text)
+    return table
+
+
+def _gauge(position: float | None) -> str:
+    if position is None:
+        return ""
+    place = round(position * (_GAUGE - 1))
+    return "·" * place + "●" + "·" * (_GAUGE - 1 - place)
+
+
+def edge_names(space: Space, params: dict[str, Any]) -> dict[str, Literal["low", "high"]]:
+    found = {each.name: each.edge(params[each.name]) for each in space.hyperparameters}
+    return {name: edge for name, edge in found.items() if edge}

@@ -1,0 +1,119 @@
+"""The best trial of a study: what `nntune best` says, and a search when it ends."""
+
+import shlex
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from nntune.errors import NotFoundError
+from nntune.report.configuration import configuration, edge_names, space_of, trial_values
+from nntune.report.wording import number, plain
+from nntune.space import Space
+from nntune.study import Trial, View
+
+# Flags of a search that say what is learnt and how it is judged, not what is tried.
+_OF_THE_DATA = (
+    "-t", "--target", "--task", "--metric", "--ignore", "--categorical", "--numeric", "--valid",
+    "--test", "--seed", "--patience",
+)  # fmt: skip
+
+
+def best(view: View) -> RenderableType:
+    """The winner: its value, its configuration in its ranges, and what to do about an edge."""
+    trial, space = _winner(view), space_of(view)
+    params = space.params(trial.params)
+    counts = view.counts()
+    definition = view.definition
+    running = counts.get("running", 0)
+    done = sum(counts.values()) - running
+    states = ", ".join(
+        f"{counts[s]} {s}" for s in ("complete", "pruned", "failed") if counts.get(s)
+    )
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("study", f"{view.name} ({view.path}): {done} trials, {states}")
+    facts.add_row("target", f"{definition.data['target']} ({definition.data['task']})")
+    facts.add_row("best", f"trial #{trial.number}, epoch {trial.epoch} of {params['epochs']}")
+    facts.add_row(definition.metric, f"{number(trial.value)} on {_validation(view)}")
+    default = view.trial(0)
+    if trial.number and default.value is not None:
+        cut = f", {default.state} at {default.reason}" if default.state == "pruned" else ""
+        facts.add_row("", f"{number(default.value)} with the default configuration (#0{cut})")
+    notes = [Text(line) for line in (*_edges(space, params), *_caveats(view, running))]
+    return Group(facts, "", configuration(space, params), "", *notes, Text(_repeat(view, trial)))
+
+
+def best_json(view: View) -> dict[str, Any]:
+    """The winner as values."""
+    trial = _winner(view)
+    definition = view.definition
+    return {
+        "schema": "nntune.best/1",
+        "study": view.name,
+        "db": str(view.path),
+        "metric": definition.metric,
+        "direction": definition.direction,
+        **trial_values(view, trial),
+        "trials": view.counts(),
+        "seed": definition.seed,
+        "edges": edge_names(space_of(view), space_of(view).params(trial.params)),
+        "command": definition.command,
+        "repeat": _repeat_command(view, trial),
+    }
+
+
+def _winner(view: View) -> Trial:
+    trial = view.best()
+    if trial is None:
+        raise NotFoundError(f"study '{view.name}' has no trial with a value yet.")
+    return trial
+
+
+def _validation(view: View) -> str:
+    return f"{view.definition.data['counts']['valid']:,} validation rows"
+
+
+def _edges(space: Space, params: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, edge in edge_names(space, params).items():
+        # Optuna keeps the choices of a parameter for good; a range may grow within a study.
+        how = "in a new study (--study NAME)" if space[name].choices else "with --update-space"
+        lines.append(
+            f"edge: {name} {plain(params[name])} lies at the {edge} end of {space[name].text}; "
+            f"--{name.replace('_', '-')} {space[name].widened(edge)} looks further, {how}."
+        )
+    return lines
+
+
+def _caveats(view: View, running: int) -> list[str]:
+    counts = view.counts()
+    values = counts.get("complete", 0) + counts.get("pruned", 0)
+    lines = [
+        f"This is the best of {values} noisy values, so a new sample will score a little worse."
+    ] * (values > 1)
+    rows = view.definition.data["counts"]["valid"]
+    if rows < 50:
+        lines.append(f"It rests on {rows} validation rows: small differences mean nothing.")
+    if running:
+        lines.append(f"{running} trials are unfinished; the search's command goes on with them.")
+    return lines
+
+
+def _repeat(view: View, trial: Trial) -> str:
+    command = _repeat_command(view, trial)
+    return f"this configuration trained anew, from other initial weights:\n  {command}"
+
+
+def _repeat_command(view: View, trial: Trial) -> str:
+    """The command that trains just this configuration, as a study of its own."""
+    words = ["nntune", "search", view.definition.data["source"]]
+    given = shlex.split(view.definition.command)
+    for place, word in enumerate(given):
+        flag, _, value = word.partition("=")
+        if flag in _OF_THE_DATA:
+            words += [flag, value or (given[place + 1] if place + 1 < len(given) else "")]
+    words += ["--study", f"{view.name}-{trial.number}", "--trials", "1"]
+    for name, chosen in space_of(view).params(trial.params).items():
+        words += [f"--{name.replace('_', '-')}", str(chosen)]
+    return shlex.join(words)
