@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 
 import optuna
@@ -30,6 +30,7 @@ from nntune.study import (
     View,
     Writer,
     default_path,
+    open_existing,
     open_writer,
     read,
     studies,
@@ -255,6 +256,54 @@ def test_attributes_are_kept_with_the_study(path: Path) -> None:
 
 def by_optuna(path: Path, name: str = "churn") -> optuna.Study:
     return optuna.load_study(study_name=name, storage=f"sqlite:///{path}")
+
+
+def test_verdicts_are_kept_beside_a_finished_study(path: Path) -> None:
+    before = read(filled(path)).trials()
+    with open_existing(path, "churn") as writer:
+        writer.add_verdict("test", {"schema": "nntune.test/1", "opening": 1})
+    with open_existing(path, "churn") as writer:
+        writer.add_verdict("test", {"schema": "nntune.test/1", "opening": 2})
+        writer.add_verdict("confirmation", {"schema": "nntune.confirmation/1"})
+    view = read(path)
+    assert [each["opening"] for each in view.verdicts("test")] == [1, 2]
+    assert datetime.fromisoformat(view.verdicts("test")[0]["made_at"]).tzinfo == UTC
+    assert len(view.verdicts("confirmation")) == 1
+    assert (view.trials(), view.definition) == (before, DEFINITION)
+
+
+def test_verdicts_go_with_their_study(path: Path) -> None:
+    filled(path)
+    filled(path, "other")
+    for name in ("churn", "other"):
+        with open_existing(path, name) as writer:
+            writer.add_verdict("test", {"of": name})
+    optuna.delete_study(study_name="churn", storage=f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as connection:
+        kept = connection.execute("SELECT content FROM nntune_verdict").fetchall()
+    assert kept == [('{"of": "other"}',)]
+
+
+def test_a_study_from_before_verdicts_is_read_and_gone_on_with(path: Path) -> None:
+    filled(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TRIGGER nntune_verdict_deleted")
+        connection.execute("DROP TABLE nntune_verdict")
+        connection.commit()
+    assert read(path).verdicts("test") == []
+    with open_writer(path, "churn", DEFINITION) as writer:
+        writer.add_verdict("test", {"opening": 1})
+    assert len(read(path).verdicts("test")) == 1
+
+
+def test_only_a_study_that_is_there_is_opened_to_add_to(path: Path) -> None:
+    with pytest.raises(NotFoundError, match="there is no file"):
+        open_existing(path, "churn")
+    filled(path)
+    with pytest.raises(NotFoundError, match="holds no study 'chrun' of nntune"):
+        open_existing(path, "chrun")
+    with open_writer(path, "churn", DEFINITION), pytest.raises(DatabaseError, match="in use"):
+        open_existing(path, "churn")
 
 
 def test_optuna_reads_the_same_trials(path: Path) -> None:

@@ -4,7 +4,7 @@ One writer appends, guarded by a lock file; any number of readers ask, with the 
 sqlite3 alone. Optuna's command line and its dashboard open the file as it is.
 """
 
-from nntune.study.opening import open_writer
+from nntune.study.opening import open_existing, open_writer
 from nntune.study.reader import Summary, View, default_path, read, studies
 from nntune.study.records import Definition, Outcome, Trial
 from nntune.study.writer import Writer
@@ -17,6 +17,7 @@ __all__ = [
     "View",
     "Writer",
     "default_path",
+    "open_existing",
     "open_writer",
     "read",
     "studies",

@@ -41,11 +41,21 @@ CREATE TABLE IF NOT EXISTS nntune_weights (
     trial_id INTEGER PRIMARY KEY,
     parameters BLOB NOT NULL
 );
+CREATE TABLE IF NOT EXISTS nntune_verdict (
+    verdict_id INTEGER PRIMARY KEY,
+    study_id INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    made_at TEXT NOT NULL,
+    content TEXT NOT NULL
+);
 CREATE TRIGGER IF NOT EXISTS nntune_weights_deleted AFTER DELETE ON trials BEGIN
     DELETE FROM nntune_weights WHERE trial_id = old.trial_id;
 END;
 CREATE TRIGGER IF NOT EXISTS nntune_study_deleted AFTER DELETE ON studies BEGIN
     DELETE FROM nntune_study WHERE study_id = old.study_id;
+END;
+CREATE TRIGGER IF NOT EXISTS nntune_verdict_deleted AFTER DELETE ON studies BEGIN
+    DELETE FROM nntune_verdict WHERE study_id = old.study_id;
 END;
 CREATE TRIGGER IF NOT EXISTS nntune_trial_deleted AFTER DELETE ON trials BEGIN
     DELETE FROM nntune_trial WHERE trial_id = old.trial_id;

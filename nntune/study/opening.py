@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from nntune.errors import DatabaseError, RefusedError
+from nntune.errors import DatabaseError, NotFoundError, RefusedError
 from nntune.study.changes import Addition, additions, changes, check
 from nntune.study.database import (
     SCHEMA,
@@ -65,6 +65,28 @@ def open_writer(
         with transaction(connection, path):
             study = _stored(connection, study, name, definition, added)
         return Writer(path, study, connection, stack.pop_all())
+
+
+def open_existing(path: Path, name: str) -> Writer:
+    """The study of that name, to add to it; what it is stays as it is.
+
+    Raises:
+        NotFoundError: there is no such file, or no such study of ours in it.
+        DatabaseError: the file is in use, of something else, or cannot be written.
+    """
+    _existing(path, name)
+    with ExitStack() as stack, faults(path, "cannot be written"):
+        stack.enter_context(locked(path))
+        study = _existing(path, name)
+        connection = stack.enter_context(_connected(path))
+        return Writer(path, study, connection, stack.pop_all())
+
+
+def _existing(path: Path, name: str) -> Stored:
+    study = _inspected(path).get(name)
+    if study is None or study.definition is None:
+        raise NotFoundError(f"{path} holds no study '{name}' of nntune.")
+    return study
 
 
 def _make_folder(folder: Path) -> None:

@@ -122,6 +122,25 @@ class View:
             )
             return {key: json.loads(value) for key, value in found}
 
+    def verdicts(self, kind: str) -> list[dict[str, Any]]:
+        """What was found out after the search, oldest first; `made_at` is ISO 8601 in UTC.
+
+        Args:
+            kind: 'confirmation' or 'test'.
+        """
+        with reading(self.path) as connection:
+            if not has_table(connection, "nntune_verdict"):
+                return []
+            found = connection.execute(
+                "SELECT content, made_at FROM nntune_verdict WHERE study_id = ? AND kind = ? "
+                "ORDER BY verdict_id",
+                (self.study_id, kind),
+            )
+            return [
+                {**json.loads(content), "made_at": moment(made_at).isoformat()}
+                for content, made_at in found
+            ]
+
     @cached_property
     def _order(self) -> str:
         return _RANKED.format(sign="-" if self.direction == "maximize" else "")

@@ -215,6 +215,19 @@ class Writer:
                 (self._study_id, key, json.dumps(value)),
             )
 
+    def add_verdict(self, kind: str, content: dict[str, Any]) -> None:
+        """Keep what was found out about the study after its search, beside what is there already.
+
+        Args:
+            kind: 'confirmation' or 'test'.
+            content: JSON values, with their `schema`.
+        """
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO nntune_verdict (study_id, kind, made_at, content) VALUES (?, ?, ?, ?)",
+                (self._study_id, kind, _now(), json.dumps(content, allow_nan=False)),
+            )
+
     def _ids(self, numbers: Iterable[int]) -> dict[int, int]:
         wanted = list(numbers)
         for number in wanted:
