@@ -1,0 +1,162 @@
+"""Training on one machine: in the calling process, or in processes of one thread each.
+
+A process that imports torch while the main process reads the data is what the workers fork from
+when the first call comes. They map the examples from files in a temporary folder, and end by
+themselves when the main process is gone.
+"""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from itertools import count
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from nntune.workers.place import Place
+from nntune.workers.tasks import Folder, Shared, examples_of
+
+Result = TypeVar("Result")
+_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+class _OnThisMachine(Place):
+    """Keeps arrays as files in a folder of its own."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="nntune-"))
+        self._numbers = count()
+
+    def put(self, arrays: Mapping[str, np.ndarray]) -> Shared:
+        folder = Folder(str(self._folder / str(next(self._numbers))))
+        folder.put(arrays)
+        return folder
+
+    def end(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class Here(_OnThisMachine):
+    """The calling process: a call is done when `submit` returns."""
+
+    @property
+    def count(self) -> int:
+        return 0
+
+    def submit(
+        self, task: Callable[..., Result], /, *arguments: Any, **named: Any
+    ) -> "Future[Result]":
+        future: Future[Result] = Future()
+        try:
+            future.set_result(task(*arguments, **named))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def end(self) -> None:
+        examples_of.cache_clear()  # this process lives on, and may search again
+        super().end()
+
+
+class Processes(_OnThisMachine):
+    """A pool of processes; one that broke is replaced at the next call."""
+
+    def __init__(self, processes: int) -> None:
+        super().__init__()
+        self._processes = processes
+        self._pool: ProcessPoolExecutor | None = None
+        _prepare()
+
+    @property
+    def count(self) -> int:
+        return self._processes
+
+    def submit(
+        self, task: Callable[..., Result], /, *arguments: Any, **named: Any
+    ) -> "Future[Result]":
+        with suppress(BrokenExecutor):  # a worker died since the last call
+            return self._started().submit(task, *arguments, **named)
+        self._pool = None
+        return self._started().submit(task, *arguments, **named)
+
+    def end(self) -> None:
+        if self._pool is not None:
+            _end(self._pool)
+        super().end()
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            context = multiprocessing.get_context(_METHOD)
+            arguments = (self._processes, context, _begin, (str(self._folder),))
+            self._pool = ProcessPoolExecutor(*arguments)
+        return self._pool
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    for process in list((getattr(pool, "_processes", None) or {}).values()):
+        process.terminate()
+    # A process that ends in the middle of a result leaves the pool's thread reading until the last
+    # writer is gone, and that is this process. Not to wait for the thread would leave it to race
+    # with the end of the interpreter.
+    results = getattr(pool, "_result_queue", None)
+    if results is not None:
+        results._writer.close()
+    pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare() -> None:
+    """Starts the process that workers fork from, and does not wait for its imports."""
+    if _METHOD != "forkserver":
+        return
+    from multiprocessing import forkserver, resource_tracker
+
+    multiprocessing.set_forkserver_preload(["nntune.training"])
+    # What is blocked is inherited: Ctrl-C reaches all processes of a terminal, and only the main
+    # one may act on it. The tracker comes first, for its start unblocks the signal.
+    # So is standard error: what a worker has to say comes back with its result, and one that is
+    # started while the main process ends would print a traceback over the user's terminal.
+    with _silent_errors():
+        resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        forkserver.ensure_running()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _silent_errors() -> Iterator[None]:
+    """Standard error leads nowhere, for this process and those that it starts meanwhile."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _begin(folder: str) -> None:
+    """Prepares a new worker process."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides when work ends
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+    threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
+
+
+def _end_with_parent(folder: str) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)

@@ -1,0 +1,114 @@
+"""What a worker is asked to do. It makes the examples of arrays that were brought to it, once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from nntune.errors import UsageError
+from nntune.trials import Problem, Product, Progress, Setting
+
+if TYPE_CHECKING:
+    from nntune.training import Examples
+
+
+class Shared(Protocol):
+    """Arrays as a call knows them: it travels with each, and it can be a key."""
+
+    def __hash__(self) -> int: ...
+
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """The arrays by name, where the call runs."""
+
+    def here(self, deadline: float) -> float:
+        """A moment on the main process's time.monotonic(), on that of where the call runs."""
+
+
+class Folder(NamedTuple):
+    """Arrays as files, one each."""
+
+    path: str
+
+    def put(self, arrays: Mapping[str, np.ndarray]) -> None:
+        Path(self.path).mkdir()
+        for name, array in arrays.items():
+            np.save(Path(self.path, f"{name}.npy"), array)
+
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        # Copy-on-write maps: all workers share the pages, and torch may call the memory its own.
+        files = Path(self.path).glob("*.npy")
+        return {file.stem: np.load(file, mmap_mode="c") for file in files}
+
+    def here(self, deadline: float) -> float:
+        return deadline
+
+
+def train(
+    shared: Shared,
+    device: str,
+    members: Sequence[Progress],
+    setting: Setting,
+    problem: Problem,
+    until: int,
+    deadline: float,
+) -> list[Progress]:
+    """Trains one stack; see training.train."""
+    from nntune.training import train
+
+    examples = examples_of(shared, device, problem)
+    return train(members, setting, examples, until, shared.here(deadline))
+
+
+@cache
+def examples_of(shared: Shared, device: str, problem: Problem) -> "Examples":
+    import torch
+
+    from nntune.training import Examples
+
+    arrays = shared.arrays()
+    names = ("x", "y", "x_valid", "y_valid")
+    x, y, x_valid, y_valid = (torch.from_numpy(arrays[name]).to(device) for name in names)
+    return Examples(x, y, x_valid, y_valid, problem.classes, problem.scale)
+
+
+def available(device: str) -> str:
+    """What a device's name means where the call runs.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next((name for name, is_there in there.items() if is_there), "cpu")
+    if not there[device]:
+        raise UsageError(
+            f"--device {device}: torch {torch.__version__} finds no such device here; "
+            "cpu and auto work everywhere."
+        )
+    return device
+
+
+def fastest_product() -> Product:
+    from nntune.products import fastest
+
+    return fastest()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for this process's matrices, as workers have, for as long as it trains."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
