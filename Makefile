@@ -15,7 +15,7 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(COG) --check --check-fail-msg="run make docs" README.md
-	$(NATIVE) $(BIN)/python -m pytest
+	$(NATIVE) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 setup: $(READY)
 
