@@ -34,9 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "data", "errors", "metrics", "progress", "search", "space", "stacks", "study", "trials",
         "workers",
     },
-    "bundle": {
-        "data", "errors", "metrics", "space", "stacks", "study", "trials", "workers",
-    },
+    "retraining": {"data", "errors", "stacks", "study", "trials", "workers"},
+    "bundle": {"data", "errors", "metrics", "retraining", "study", "trials", "workers"},
     "commands_model": {"bundle", "data", "errors", "options"},
     "export": {"bundle", "data", "errors", "metrics", "space", "trials"},
     "commands_export": {"bundle", "errors", "export", "options", "space"},

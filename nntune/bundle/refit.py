@@ -14,16 +14,12 @@ from nntune.bundle.format import Bundle, Parameters
 from nntune.bundle.scoring import score
 from nntune.data import Request
 from nntune.data.learning import Learning, learning_of
-from nntune.data.plan import plan_of
-from nntune.errors import AllFailedError, DataError, NotFoundError, RefusedError, UsageError
+from nntune.errors import AllFailedError, NotFoundError, UsageError
 from nntune.metrics import METRICS
-from nntune.space import Space, parse
-from nntune.stacks import shape_of
+from nntune.retraining import Retrainer, check_same, plan_again
 from nntune.study import Trial, View
-from nntune.trials import Problem, Progress, Setting, Shape
+from nntune.trials import Progress, Setting, Shape
 from nntune.workers import Workers
-
-_FIELDS = ("source", "target", "task", "ignore", "categorical", "numeric", "valid", "test", "seed")
 
 
 @dataclass(frozen=True)
@@ -63,15 +59,9 @@ def refit(view: View, wanted: Wanted) -> Refitted:
         AllFailedError: the training diverged on the new rows.
     """
     chosen = _chosen(view, wanted)
-    request = request_of(view, wanted.data)
-    plan = plan_of(request)
+    plan = plan_again(view, wanted.data)
     searched = learning_of(plan, "train")
-    if searched.fingerprint != view.definition.data.get("fingerprint"):
-        raise RefusedError(
-            f"{request.source} is not what study '{view.name}' was made on: its table, target, "
-            "roles or split differ; search again with --study NAME, or --data FILE says where "
-            "the old table is."
-        )
+    check_same(view, plan.request.source, searched.fingerprint)
     notes: list[str] = []
     with Workers(1) as workers:
         maker = _Maker(view, workers, notes)
@@ -85,33 +75,8 @@ def refit(view: View, wanted: Wanted) -> Refitted:
         shapes = [maker.shape(trial, learning) for trial in chosen]
     if wanted.rows == "all":
         notes.append("it has learnt from the test rows too: no score of it on them is honest")
-    bundle = _bundle(view, wanted, request, learning, chosen, parameters, shapes)
+    bundle = _bundle(view, wanted, plan.request, learning, chosen, parameters, shapes)
     return Refitted(bundle, tuple(notes))
-
-
-def request_of(view: View, source: str | None = None) -> Request:
-    """How a study's data were asked for.
-
-    Args:
-        view: the study.
-        source: where the table is now, if not where it was.
-
-    Raises:
-        DataError: the study does not say, or its data came from standard input.
-    """
-    data = view.definition.data
-    fields: dict[str, Any] = {key: data[key] for key in ("source", "target", "task") if key in data}
-    fields |= {"seed": view.definition.seed}
-    fields |= {key: value for key, value in data.get("request", {}).items() if key in _FIELDS}
-    if source is not None:
-        fields["source"] = source
-    if "source" not in fields or fields["source"] == "-":
-        raise DataError(
-            f"study '{view.name}' does not say where its data are; --data FILE says it."
-        )
-    for name in ("ignore", "categorical", "numeric"):
-        fields[name] = tuple(fields.get(name, ()))
-    return Request(**fields)
 
 
 def _chosen(view: View, wanted: Wanted) -> list[Trial]:
@@ -132,16 +97,11 @@ class _Maker:
     """Trains the networks of a study's trials."""
 
     def __init__(self, view: View, workers: Workers, notes: list[str]) -> None:
-        self._view, self._workers, self._notes = view, workers, notes
-        definition = view.definition
-        self._space = Space(tuple(parse(name, text) for name, text in definition.space.items()))
-        self._shared: Learning | None = None
-
-    def params(self, trial: Trial) -> dict[str, Any]:
-        return self._space.params(trial.params)
+        self._view, self._notes = view, notes
+        self._retrainer = Retrainer(view, workers)
 
     def shape(self, trial: Trial, learning: Learning) -> Shape:
-        return shape_of(self.params(trial), _problem(learning))
+        return self._retrainer.shape(trial, learning)
 
     def helpful(self, best: list[Trial], count: int, searched: Learning) -> list[Trial]:
         """The best few complete trials if their average is better than the best alone."""
@@ -165,7 +125,7 @@ class _Maker:
         found: list[Trial] = []
         seen = []
         for trial in self._view.trials(state="complete"):
-            params = self.params(trial)
+            params = self._retrainer.params(trial)
             if trial.value is not None and params not in seen and len(found) < count:
                 found.append(trial)
                 seen.append(params)
@@ -198,7 +158,7 @@ class _Maker:
         if kept is not None and len(kept) == 4 * shape.parameters:
             return np.frombuffer(kept, "<f4").astype(np.float32)
         patience = int(self._view.definition.training["patience"])
-        setting = self._setting(trial, searched, self._view.definition.metric, patience)
+        setting = self._retrainer.setting(trial, searched, patience)
         assert trial.epoch is not None
         member = self._train(trial, setting, searched, trial.epoch, extra=0)
         if member.value != trial.value:
@@ -215,7 +175,7 @@ class _Maker:
         for trial in trials:
             assert trial.epoch is not None
             metric = "log_loss" if learning.classes else "rmse"
-            setting = self._setting(trial, learning, metric, trial.epoch + 1)
+            setting = self._retrainer.setting(trial, learning, trial.epoch + 1, metric=metric)
             member = self._train(trial, setting, learning, trial.epoch, extra=1)
             if member.average is None or not np.isfinite(member.average).all():
                 raise AllFailedError(
@@ -225,35 +185,12 @@ class _Maker:
             found.append(member.average)  # what a search scores and keeps
         return found
 
-    def _setting(self, trial: Trial, learning: Learning, metric: str, patience: int) -> Setting:
-        params, definition = self.params(trial), self._view.definition
-        return Setting(
-            self.shape(trial, learning), params["batch_size"], params["optimizer"], metric,
-            patience, definition.seed, definition.training["product"],
-        )  # fmt: skip
-
     def _train(
         self, trial: Trial, setting: Setting, learning: Learning, until: int, extra: int
     ) -> Progress:
         """A trial from its first epoch; with an extra epoch ahead it ends with its last average."""
-        params = self.params(trial)
-        member = Progress(
-            trial.number, **{key: params[key] for key in ("lr", "l1", "l2", "dropout")},
-            epochs=until + extra,
-        )  # fmt: skip
-        if self._shared is not learning:
-            train, valid = learning.train, learning.valid
-            self._workers.share(
-                {"x": train.x, "y": train.y, "x_valid": valid.x, "y_valid": valid.y}
-            )
-            self._shared = learning
-        problem = _problem(learning)
-        return self._workers.train([member], setting, problem, until, float("inf")).result()[0]
-
-
-def _problem(learning: Learning) -> Problem:
-    rows, inputs = learning.train.x.shape
-    return Problem(inputs, rows, len(learning.classes), learning.target_scale)
+        member = self._retrainer.member(trial, until + extra)
+        return self._retrainer.train([member], setting, learning, until).result()[0]
 
 
 def _bundle(
@@ -266,7 +203,6 @@ def _bundle(
     shapes: Sequence[Shape],
 ) -> Bundle:
     definition, first = view.definition, trials[0]
-    space = Space(tuple(parse(name, text) for name, text in definition.space.items()))
     return Bundle(
         parameters=tuple(parameters),
         shapes=tuple(shapes),
@@ -293,7 +229,7 @@ def _bundle(
             "numpy": version("numpy"),
         },
         fingerprint=learning.fingerprint,
-        params=space.params(first.params),
+        params=view.space.params(first.params),
         trials=tuple(trial.number for trial in trials),
         seed=definition.seed,
         command=wanted.command,

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from nntune.report.drawing import grid
 from nntune.report.wording import plain
-from nntune.space import Space, parse
+from nntune.space import Space
 from nntune.study import Trial, View
 
 _GAUGE = 24  # characters of the picture of a range
@@ -14,7 +14,7 @@ _GAUGE = 24  # characters of the picture of a range
 
 def space_of(view: View) -> Space:
     """The search space of a study."""
-    return Space(tuple(parse(name, text) for name, text in view.definition.space.items()))
+    return view.space
 
 
 def trial_values(view: View, trial: Trial) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nntune.errors import DatabaseError, NotFoundError, UsageError, did_you_mean
+from nntune.space import Space, parse
 from nntune.study.database import Stored, definition_of, has_table, reading, stored_studies
 from nntune.study.records import Definition, Trial
 from nntune.study.rows import STATES, VALUE, load_trials, moment, state_of, unpacked
@@ -39,6 +40,11 @@ class View:
     @property
     def direction(self) -> str:
         return self.definition.direction
+
+    @cached_property
+    def space(self) -> Space:
+        """The search space in force."""
+        return Space(tuple(parse(name, text) for name, text in self.definition.space.items()))
 
     def counts(self) -> dict[str, int]:
         """How many trials are in each state; states without trials have 0."""

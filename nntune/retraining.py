@@ -1,0 +1,131 @@
+"""A study's trials trained once more: on its rows, on other rows, or from other seeds."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from nntune.data import Dataset, Request
+from nntune.data.learning import Learning
+from nntune.data.plan import Plan, plan_of
+from nntune.errors import DataError, RefusedError
+from nntune.stacks import shape_of
+from nntune.study import Trial, View
+from nntune.trials import Problem, Progress, Setting, Shape
+from nntune.workers import Workers
+
+Rows = Dataset | Learning  # both have training and validation rows
+_FIELDS = ("source", "target", "task", "ignore", "categorical", "numeric", "valid", "test", "seed")
+
+
+def request_of(view: View, source: str | None = None) -> Request:
+    """How a study's data were asked for.
+
+    Args:
+        view: the study.
+        source: where the table is now, if not where it was.
+
+    Raises:
+        DataError: the study does not say, or its data came from standard input.
+    """
+    data = view.definition.data
+    fields: dict[str, Any] = {key: data[key] for key in ("source", "target", "task") if key in data}
+    fields |= {"seed": view.definition.seed}
+    fields |= {key: value for key, value in data.get("request", {}).items() if key in _FIELDS}
+    if source is not None:
+        fields["source"] = source
+    if "source" not in fields or fields["source"] == "-":
+        raise DataError(
+            f"study '{view.name}' does not say where its data are; --data FILE says it."
+        )
+    for name in ("ignore", "categorical", "numeric"):
+        fields[name] = tuple(fields.get(name, ()))
+    return Request(**fields)
+
+
+def plan_again(view: View, source: str | None = None) -> Plan:
+    """A study's request carried out again.
+
+    Raises:
+        DataError: the data cannot be read.
+    """
+    return plan_of(request_of(view, source))
+
+
+def check_same(view: View, source: str, fingerprint: str) -> None:
+    """Refuse data that are not those of the study.
+
+    Raises:
+        RefusedError: the fingerprints differ.
+    """
+    if fingerprint != view.definition.data.get("fingerprint"):
+        raise RefusedError(
+            f"{source} is not what study '{view.name}' was made on: its table, target, "
+            "roles or split differ; search again with --study NAME, or --data FILE says where "
+            "the old table is."
+        )
+
+
+def problem_of(rows: Rows) -> Problem:
+    """The size and kind of what is to be learnt from rows."""
+    count, inputs = rows.train.x.shape
+    return Problem(inputs, count, len(rows.classes), rows.target_scale)
+
+
+class Retrainer:
+    """Trains a study's trials again.
+
+    Args:
+        view: the study.
+        workers: who trains.
+        shared: the rows that the workers hold already.
+    """
+
+    def __init__(self, view: View, workers: Workers, shared: Rows | None = None) -> None:
+        self._view, self._workers, self._shared = view, workers, shared
+
+    @property
+    def count(self) -> int:
+        """How many stacks train at once."""
+        return self._workers.count
+
+    def params(self, trial: Trial) -> dict[str, Any]:
+        """The whole configuration."""
+        return self._view.space.params(trial.params)
+
+    def shape(self, trial: Trial, rows: Rows) -> Shape:
+        return shape_of(self.params(trial), problem_of(rows))
+
+    def setting(
+        self,
+        trial: Trial,
+        rows: Rows,
+        patience: int,
+        *,
+        metric: str | None = None,
+        seed: int | None = None,
+    ) -> Setting:
+        """How the trial is trained: as in the study, but for what is given."""
+        params, definition = self.params(trial), self._view.definition
+        return Setting(
+            self.shape(trial, rows), params["batch_size"], params["optimizer"],
+            metric or definition.metric, patience, definition.seed if seed is None else seed,
+            definition.training["product"],
+        )  # fmt: skip
+
+    def member(self, trial: Trial, epochs: int) -> Progress:
+        """The trial before its first epoch; it ends after so many."""
+        params = self.params(trial)
+        rates = {key: params[key] for key in ("lr", "l1", "l2", "dropout")}
+        return Progress(trial.number, **rates, epochs=epochs)
+
+    def train(
+        self, members: Sequence[Progress], setting: Setting, rows: Rows, until: int
+    ) -> "Future[list[Progress]]":
+        """One stack to an epoch, in a worker."""
+        if self._shared is not rows:
+            train, valid = rows.train, rows.valid
+            self._workers.share(
+                {"x": train.x, "y": train.y, "x_valid": valid.x, "y_valid": valid.y}
+            )
+            self._shared = rows
+        return self._workers.train(members, setting, problem_of(rows), until, float("inf"))
