@@ -57,7 +57,7 @@ def stacks(
 
 def epoch_seconds(params: Mapping[str, Any], problem: Problem, members: int = 1) -> float:
     """Estimated duration of an epoch of a stack on one core, within a factor of two."""
-    steps: int = math.ceil(problem.rows / params["batch_size"])
+    steps: int = problem.folds * math.ceil(problem.rows / params["batch_size"])
     return steps * step_seconds(shape_of(params, problem), params["batch_size"], members)
 
 

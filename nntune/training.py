@@ -1,5 +1,8 @@
 """Training a stack: epochs of minibatch gradient descent, early stopping, best snapshots.
 
+Where the rows are dealt out to folds, a member is a network a fold, all trained in step, and its
+curve is the mean over the folds; without folds that is a mean of one.
+
 A trial's curve does not depend on who shares its stack, nor on where its training was cut and
 continued: initial weights and noise are keyed by (study seed, trial number), the order of
 examples by (study seed, epoch), and every operation treats members apart.
@@ -8,7 +11,7 @@ examples by (study seed, epoch), and every operation treats members apart.
 import math
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +29,7 @@ _SCORED_ROWS = 512
 _AVERAGING = 0.99
 # Target numbers gathered at once, for many steps: a thousand classes stay at 4 MB.
 _TARGETS = 1 << 20
+_ARRAYS = ("parameters", "first", "second", "average", "best")  # of a member's progress
 
 
 class Examples(NamedTuple):
@@ -37,10 +41,16 @@ class Examples(NamedTuple):
     y_valid: torch.Tensor  # (V,)
     classes: int  # 0 for regression
     scale: float  # unit of a regression target; 1 for classes
+    others: tuple["Examples", ...] = ()  # the other folds
 
     @property
     def outputs(self) -> int:
         return self.classes or 1
+
+    @property
+    def folds(self) -> tuple["Examples", ...]:
+        """All folds, its own first."""
+        return (self, *self.others)
 
 
 def train(
@@ -85,7 +95,7 @@ def _train_stack(
 ) -> list[Progress]:
     """Epochs of one stack until a member has an outcome: the others then go on in a smaller one."""
     started = time.process_time()
-    stack = Stack(members, setting, examples)
+    stack = Folds(members, setting, examples)
     while stack.epoch < until:
         if not stack.train_epoch(deadline):
             stack.expire()
@@ -97,11 +107,79 @@ def _train_stack(
     return [member._replace(seconds=member.seconds + share) for member in stack.unstack()]
 
 
-class Stack:
-    """Buffers of members that train as one network, and their progress."""
+class Folds:
+    """Members trained on each fold in step, a stack a fold, and their progress."""
 
     def __init__(self, members: Sequence[Progress], setting: Setting, examples: Examples) -> None:
         self.members = list(members)
+        self.epoch = members[0].epoch
+        self._patience, self._metric = setting.patience, METRICS[setting.metric]
+        count = len(examples.folds)
+        self._stacks = [
+            Stack(
+                [_of_fold(member, fold, count) for member in members],
+                setting._replace(seed=fold_seed(setting.seed, fold)),
+                each,
+            )
+            for fold, each in enumerate(examples.folds)
+        ]
+
+    def train_epoch(self, deadline: float) -> bool:
+        """An epoch of every fold; False if time ran out."""
+        if not all(stack.train_epoch(deadline) for stack in self._stacks):
+            return False
+        self.epoch += 1
+        return True
+
+    def score_epoch(self) -> None:
+        """Brings every member's progress up to the epoch: means over the folds."""
+        scores = [stack.score() for stack in self._stacks]
+        for place in range(len(self.members)):
+            value, loss = (
+                sum(fold[which][place] for fold in scores) / len(scores) for which in (0, 1)
+            )
+            self._advance(place, value, loss)
+
+    def _advance(self, place: int, value: float, loss: float) -> None:
+        member = self.members[place]
+        member = member._replace(epoch=self.epoch, curve=(*member.curve, value))
+        better = self._metric.better(value, member.value) or (
+            value == member.value and loss < member.loss
+        )
+        if not math.isfinite(loss) or not math.isfinite(value):
+            member = member._replace(outcome="diverged")
+        elif better or not member.best_epoch:
+            member = member._replace(value=value, loss=loss, best_epoch=self.epoch)
+            for stack in self._stacks:
+                stack.keep(place)
+        if not member.outcome:
+            if self.epoch - member.best_epoch >= self._patience:
+                member = member._replace(outcome="early stop")
+            elif self.epoch >= member.epochs:
+                member = member._replace(outcome="epochs")
+        self.members[place] = member
+
+    def expire(self) -> None:
+        """Marks every member as out of time."""
+        self.members = [member._replace(outcome="time") for member in self.members]
+
+    def unstack(self) -> list[Progress]:
+        """The members with their arrays; only the best snapshot of those that have ended."""
+        folds = [stack.unstack() for stack in self._stacks]
+        result = []
+        for member, *parts in zip(self.members, *folds, strict=True):
+            kept = ("best",) if member.outcome else _ARRAYS
+            arrays: dict[str, Any] = dict.fromkeys(_ARRAYS)
+            arrays |= {name: np.concatenate([getattr(p, name) for p in parts]) for name in kept}
+            result.append(member._replace(**arrays))
+        return result
+
+
+class Stack:
+    """Buffers of members that train as one network on one fold."""
+
+    def __init__(self, members: Sequence[Progress], setting: Setting, examples: Examples) -> None:
+        self._members = list(members)
         self.epoch = members[0].epoch
         self._setting, self._examples = setting, examples
         shape, device = setting.shape, examples.x.device
@@ -187,8 +265,8 @@ class Stack:
         self._networks[rows] = network
         return network
 
-    def score_epoch(self) -> None:
-        """Scores the validation rows and brings every member's progress up to the epoch."""
+    def score(self) -> tuple[list[float], list[float]]:
+        """Value and loss of each member on the validation rows."""
         examples, scorer = self._examples, self._scorer
         total, rows = len(examples.x_valid), len(scorer.inputs)
         for start in range(0, total, rows):
@@ -200,45 +278,39 @@ class Stack:
         losses = loss_of(self._scores, examples.y_valid).tolist()
         metric = METRICS[self._setting.metric]
         values = metric.formula(self._scores, examples.y_valid, examples.scale).tolist()
-        for place, (value, loss) in enumerate(zip(values, losses, strict=True)):
-            self._advance(place, value, loss)
+        return values, losses
 
-    def _advance(self, place: int, value: float, loss: float) -> None:
-        member, metric = self.members[place], METRICS[self._setting.metric]
-        member = member._replace(epoch=self.epoch, curve=(*member.curve, value))
-        better = metric.better(value, member.value) or (
-            value == member.value and loss < member.loss
-        )
-        if not math.isfinite(loss) or not math.isfinite(value):
-            member = member._replace(outcome="diverged")
-        elif better or not member.best_epoch:
-            member = member._replace(value=value, loss=loss, best_epoch=self.epoch)
-            self._best[place].copy_(self._average[place])
-        if not member.outcome:
-            if self.epoch - member.best_epoch >= self._setting.patience:
-                member = member._replace(outcome="early stop")
-            elif self.epoch >= member.epochs:
-                member = member._replace(outcome="epochs")
-        self.members[place] = member
-
-    def expire(self) -> None:
-        """Marks every member as out of time."""
-        self.members = [member._replace(outcome="time") for member in self.members]
+    def keep(self, place: int) -> None:
+        """The member's averaged parameters are its best so far."""
+        self._best[place].copy_(self._average[place])
 
     def unstack(self) -> list[Progress]:
-        """The members with their arrays; only the best snapshot of those that have ended."""
+        """The members with their arrays of the fold."""
         buffers = (self._parameters, self._first, self._second, self._average, self._best)
         arrays = [buffer.cpu().numpy() for buffer in buffers]
-        result = []
-        for place, member in enumerate(self.members):
-            *going_on, best = (array[place].copy() for array in arrays)
-            parameters, first, second, average = [None] * 4 if member.outcome else going_on
-            result.append(
-                member._replace(
-                    parameters=parameters, first=first, second=second, average=average, best=best
-                )
-            )
-        return result
+        return [
+            member._replace(**{n: a[place].copy() for n, a in zip(_ARRAYS, arrays, strict=True)})
+            for place, member in enumerate(self._members)
+        ]
+
+
+def fold_seed(seed: int, fold: int) -> int:
+    """Seed of a fold's training: the networks of a member begin and move differently.
+
+    >>> fold_seed(7, 0), fold_seed(7, 1) != fold_seed(7, 2)
+    (7, True)
+    """
+    if not fold:
+        return seed
+    return int(np.random.SeedSequence([seed, 5, fold]).generate_state(1, np.uint64)[0])
+
+
+def _of_fold(member: Progress, fold: int, folds: int) -> Progress:
+    """The member with its arrays of one fold, which lie one after the other."""
+    if member.parameters is None:
+        return member
+    parts: dict[str, Any] = {name: np.split(getattr(member, name), folds)[fold] for name in _ARRAYS}
+    return member._replace(**parts)
 
 
 def _stacked(rows: Sequence[np.ndarray | None], device: torch.device) -> torch.Tensor:

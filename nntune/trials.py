@@ -59,6 +59,7 @@ class Problem(NamedTuple):
     rows: int  # N, training rows
     classes: int  # 0 for regression
     scale: float = 1.0  # unit of a regression target
+    folds: int = 1  # rotations of training and validation rows, F
 
 
 class Setting(NamedTuple):
@@ -91,10 +92,10 @@ class Progress(NamedTuple):
     value: float = math.nan  # the best of the curve
     loss: float = math.inf  # at the best epoch, breaks ties of the value
     best_epoch: int = 0
-    curve: tuple[float, ...] = ()  # validation metric after each epoch
+    curve: tuple[float, ...] = ()  # validation metric after each epoch, the mean over the folds
     seconds: float = 0.0  # its share of its stacks' processor time
-    parameters: np.ndarray | None = None  # (P,)
-    first: np.ndarray | None = None  # (P,) moments of the optimizer
+    parameters: np.ndarray | None = None  # (F * P,), fold by fold
+    first: np.ndarray | None = None  # (F * P,) moments of the optimizer
     second: np.ndarray | None = None
-    average: np.ndarray | None = None  # (P,) of the parameters over the last steps
-    best: np.ndarray | None = None  # (P,) the average at the best epoch
+    average: np.ndarray | None = None  # (F * P,) of the parameters over the last steps
+    best: np.ndarray | None = None  # (F * P,) the average at the best epoch

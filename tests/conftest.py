@@ -30,3 +30,15 @@ def three_classes() -> Examples:
 @pytest.fixture
 def regression() -> Examples:
     return made(150, 60, 6, 0)
+
+
+@pytest.fixture
+def folds() -> Examples:
+    """Three folds of unlike sizes; each has a third of the rows to validate on."""
+    whole = made(210, 1, 6, 3)
+    parts = [
+        Examples(*(torch.cat([a[:low], a[high:]]) for a in (whole.x, whole.y)),
+                 whole.x[low:high], whole.y[low:high], 3, 1.0)
+        for low, high in ((0, 70), (70, 145), (145, 210))
+    ]  # fmt: skip
+    return parts[0]._replace(others=tuple(parts[1:]))

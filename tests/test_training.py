@@ -15,7 +15,7 @@ from nntune.networks import (
     views,
 )
 from nntune.products import bind, fastest
-from nntune.training import Examples, Stack, train
+from nntune.training import Examples, Stack, fold_seed, train
 from nntune.trials import Progress, Setting, Shape
 
 PRODUCTS = ("numpy", "torch")
@@ -307,3 +307,50 @@ def test_both_products_agree_and_one_is_chosen():
 
     assert all(torch.allclose(result, a @ b) for result in results)
     assert fastest() in PRODUCTS
+
+
+def test_a_curve_is_the_mean_over_the_folds(folds):
+    setting = setting_for(folds)
+    (member,) = train([trial(2, dropout=0.2)], setting, folds, until=6)
+
+    parts = [
+        train([trial(2, dropout=0.2)], setting._replace(seed=fold_seed(7, n)), fold, until=6)[0]
+        for n, fold in enumerate(each._replace(others=()) for each in folds.folds)
+    ]
+
+    assert member.curve == tuple(
+        sum(values) / 3 for values in zip(*(p.curve for p in parts), strict=True)
+    )
+    assert member.value == min(member.curve)
+    assert np.array_equal(member.average, np.concatenate([part.average for part in parts]))
+
+
+def test_the_best_networks_of_all_folds_are_those_of_one_epoch(folds):
+    setting = setting_for(folds, patience=5)
+    (member,) = train([trial(0, lr=0.1)], setting, folds, until=50)
+
+    (again,) = train([trial(0, lr=0.1)], setting, folds, until=member.best_epoch)
+
+    assert member.outcome == "early stop"
+    assert np.array_equal(member.best, again.average)
+
+
+def test_a_member_with_folds_equals_itself_alone_and_cut(folds):
+    setting = setting_for(folds)
+    members = mixed(4)
+
+    together = train(members, setting, folds, until=5)
+    alone = [train([member], setting, folds, until=5)[0] for member in members]
+    cut = train(train(members, setting, folds, until=2), setting, folds, until=5)
+
+    assert all(same(a, b) for a, b in zip(together, alone, strict=True))
+    assert all(same(a, b) for a, b in zip(together, cut, strict=True))
+
+
+def test_a_member_that_diverges_on_one_fold_has_failed(folds):
+    broken = folds.others[1]._replace(x_valid=folds.others[1].x_valid * float("nan"))
+    examples = folds._replace(others=(folds.others[0], broken))
+
+    (member,) = train([trial(0)], setting_for(examples), examples, until=3)
+
+    assert (member.outcome, member.epoch, member.best_epoch) == ("diverged", 1, 0)

@@ -47,7 +47,10 @@ class Workers:
         self.close()
 
     def share(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Hands the examples to all workers: x (N, D), y (N,), x_valid (V, D), y_valid (V,)."""
+        """Hands the examples to all workers: x (N, D), y (N,), x_valid (V, D), y_valid (V,).
+
+        Those of a further fold are named x@1, y@1, ..., and scale@1 () is the unit of its target.
+        """
         self._shared = self._place.put(arrays)
 
     def use_device(self) -> None:

@@ -69,9 +69,15 @@ def examples_of(shared: Shared, device: str, problem: Problem) -> "Examples":
     from nntune.training import Examples
 
     arrays = shared.arrays()
-    names = ("x", "y", "x_valid", "y_valid")
-    x, y, x_valid, y_valid = (torch.from_numpy(arrays[name]).to(device) for name in names)
-    return Examples(x, y, x_valid, y_valid, problem.classes, problem.scale)
+
+    def fold(mark: str, scale: float) -> Examples:
+        names = ("x", "y", "x_valid", "y_valid")
+        x, y, x_valid, y_valid = (torch.from_numpy(arrays[n + mark]).to(device) for n in names)
+        return Examples(x, y, x_valid, y_valid, problem.classes, scale)
+
+    marks = [f"@{place}" for place in range(1, problem.folds)]
+    others = tuple(fold(mark, float(arrays[f"scale{mark}"])) for mark in marks)
+    return fold("", problem.scale)._replace(others=others)
 
 
 def available(device: str) -> str:
