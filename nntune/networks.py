@@ -23,11 +23,15 @@ from nntune.trials import Product, Shape
 def initial(shape: Shape, seed: int, number: int) -> np.ndarray:  # (P,) float32
     """Initial parameters of a trial, fixed by (study seed, trial number).
 
-    Uniform within 1/sqrt(inputs) for weights and biases, as torch.nn.Linear draws them.
+    Uniform within 1/sqrt(inputs) for weights and biases, as torch.nn.Linear draws them. All sparse
+    inputs together count as `_TERMS_COUNT`: a row has few of them, and their squares add up to 1.
     """
     generator = np.random.default_rng(np.random.SeedSequence([seed, 0, number]))
-    parts = [generator.uniform(-1, 1, a * b) / a**0.5 for a, b in shape.layers]
-    parts += [generator.uniform(-1, 1, b) / a**0.5 for a, b in shape.layers]
+    few = _TERMS_COUNT if shape.terms else 0
+    sizes = [(a, b, a if layer else a + few) for layer, (a, b) in enumerate(shape.dense.layers)]
+    parts = [generator.uniform(-1, 1, shape.sparse_weights) / max(sizes[0][2], 1) ** 0.5]
+    parts += [generator.uniform(-1, 1, a * b) / inputs**0.5 for a, b, inputs in sizes]
+    parts += [generator.uniform(-1, 1, b) / inputs**0.5 for _, b, inputs in sizes]
     return np.concatenate(parts).astype(np.float32)
 
 
@@ -58,6 +62,7 @@ def views(flat: torch.Tensor, shape: Shape) -> list[tuple[torch.Tensor, torch.Te
 
 
 _ALIGNED = 16  # float32 numbers in 64 bytes
+_TERMS_COUNT = 100
 
 
 class Activation(NamedTuple):
@@ -110,6 +115,14 @@ class Perceptrons:
         product: the library that multiplies matrices.
         gradients: (M, P) to train; None to score only.
         noise: dropout of the hidden layers while training; None for no dropout.
+        more: whether something is added to the first layer; see the attribute.
+
+    Attributes:
+        inputs: (B, D) to be filled.
+        outputs: (M, C, B) logits, or the standardised prediction.
+        error: (M, C, B) to be filled with the gradient at the outputs.
+        more: (M, H, B) to be filled with what sparse inputs add to the first layer; else empty.
+        first_error: (M, H, B) gradient at the first layer, before its activation.
     """
 
     def __init__(
@@ -120,13 +133,16 @@ class Perceptrons:
         product: Product,
         gradients: torch.Tensor | None = None,
         noise: "Dropout | None" = None,
+        *,
+        more: bool = False,
     ) -> None:
         members, device = parameters.shape[0], parameters.device
         self._empty = partial(member_buffer, members, device=device)
         self._product, self._rows = product, rows
         self.inputs = torch.empty(rows, shape.inputs, device=device)  # (B, D)
         self.outputs = self._empty(shape.outputs, rows)  # (M, C, B)
-        self.error = self._empty(shape.outputs, rows)
+        self.error = self.first_error = self._empty(shape.outputs, rows)
+        self.more = self._empty(shape.layers[0][1] if more else 0, rows)
         self._activation = ACTIVATIONS[shape.activation]
         self._masks = noise.masks(rows) if noise else []
         self._weights = views(parameters, shape)
@@ -152,6 +168,8 @@ class Perceptrons:
         weight, bias = self._weights[layer]
         self._forward.append(bind(self._product, weight, h, z))
         self._forward.append(partial(z.add_, bias))
+        if layer == 0 and self.more.shape[1]:
+            self._forward.append(partial(z.add_, self.more))
 
     def _activate(self, layer: int, z: torch.Tensor) -> torch.Tensor:
         kind = self._activation
@@ -189,6 +207,7 @@ class Perceptrons:
                     calls.append(partial(dh.mul_, factor))
                 calls.append(self._activation.backward(dh, z))
                 dz = dh
+        self.first_error = dz
 
     def forward(self) -> None:
         """From `inputs` to `outputs`: logits, or the standardised prediction."""

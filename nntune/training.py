@@ -11,7 +11,7 @@ examples by (study seed, epoch), and every operation treats members apart.
 import math
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,11 @@ import torch
 from nntune.metrics import METRICS, log_loss, mean_squared_error
 from nntune.networks import Dropout, Perceptrons, initial, member_buffer
 from nntune.optimizers import Optimizer, Rates
+from nntune.terms import State, Terms
 from nntune.trials import Progress, Setting, Shape
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 # Rows scored at once: their activations stay in the second-level cache for common widths.
 _SCORED_ROWS = 512
@@ -42,6 +46,8 @@ class Examples(NamedTuple):
     classes: int  # 0 for regression
     scale: float  # unit of a regression target; 1 for classes
     others: tuple["Examples", ...] = ()  # the other folds
+    terms: "csr_array | None" = None  # (N, V) float32 sparse inputs beside x
+    terms_valid: "csr_array | None" = None  # (V, V)
 
     @property
     def outputs(self) -> int:
@@ -182,19 +188,22 @@ class Stack:
         self._members = list(members)
         self.epoch = members[0].epoch
         self._setting, self._examples = setting, examples
-        shape, device = setting.shape, examples.x.device
-        fresh: list[np.ndarray | None] = [
-            initial(shape, setting.seed, m.number) for m in members if m.parameters is None
-        ]
-        self._parameters = _stacked(fresh or [m.parameters for m in members], device)
-        self._first, self._second, self._average, self._best = (
-            _zeros(len(members), shape, device) if fresh else _stacked(rows, device)
-            for rows in zip(*((m.first, m.second, m.average, m.best) for m in members), strict=True)
+        shape, device = setting.shape.dense, examples.x.device
+        arrays, cut = _arrays(members, setting), setting.shape.sparse_weights
+        dense = ([row[cut:] for row in rows] for rows in arrays)
+        self._parameters, self._first, self._second, self._average, self._best = (
+            _stacked(rows, device) for rows in dense
         )
         self._gradients = _zeros(len(members), shape, device)
         self._rows = min(setting.batch_size, len(examples.x))
         self._steps = math.ceil(len(examples.x) / self._rows)
         rates = Rates([m.lr for m in members], [m.l1 for m in members], [m.l2 for m in members])
+        self._terms = None
+        if examples.terms is not None:
+            state = State(*([row[:cut] for row in rows] for rows in arrays))
+            self._terms = Terms(
+                examples.terms, setting.shape, rates, setting.optimizer, self._rows, state
+            )
         self._optimizer = Optimizer(
             setting.optimizer, rates, self._parameters, self._gradients,
             (self._first, self._second), shape.weights, self.epoch * self._steps,
@@ -204,7 +213,9 @@ class Stack:
         self._target_steps = max(1, _TARGETS // (examples.outputs * self._rows))
         self._onehot = torch.eye(examples.outputs, device=device)
         scored = min(_SCORED_ROWS, len(examples.x_valid))
-        self._scorer = Perceptrons(shape, self._average, scored, setting.product)
+        self._scorer = Perceptrons(
+            shape, self._average, scored, setting.product, more=self._terms is not None
+        )
         self._scores = torch.empty(
             len(members), examples.outputs, len(examples.x_valid), device=device
         )
@@ -245,6 +256,9 @@ class Stack:
         torch.index_select(self._examples.x, 0, rows, out=network.inputs)
         if self._noise:
             self._noise.draw(step, count)
+        if self._terms:
+            self._terms.read(rows.numpy())
+            self._terms.forward(network.more)
         network.forward()
         if self._examples.classes:  # gradient of mean cross-entropy, or of mean squared error
             torch.softmax(network.outputs, 1, out=network.error)
@@ -255,13 +269,17 @@ class Stack:
         network.backward()
         self._optimizer.step()
         # Shorter at first: the average begins with the first step, not with the initial weights.
-        self._average.lerp_(self._parameters, max(1 - _AVERAGING, 9 / (9 + step)))
+        weight = max(1 - _AVERAGING, 9 / (9 + step))
+        self._average.lerp_(self._parameters, weight)
+        if self._terms:
+            self._terms.update(network.first_error, step + 1, weight)
 
     def _make_network(self, rows: int) -> Perceptrons:
         setting = self._setting
         network = Perceptrons(
-            setting.shape, self._parameters, rows, setting.product, self._gradients, self._noise
-        )
+            setting.shape.dense, self._parameters, rows, setting.product, self._gradients,
+            self._noise, more=self._terms is not None,
+        )  # fmt: skip
         self._networks[rows] = network
         return network
 
@@ -269,9 +287,13 @@ class Stack:
         """Value and loss of each member on the validation rows."""
         examples, scorer = self._examples, self._scorer
         total, rows = len(examples.x_valid), len(scorer.inputs)
+        if self._terms:
+            self._terms.end_epoch()
         for start in range(0, total, rows):
             start = min(start, total - rows)  # the last rows are scored in a full batch too
             scorer.inputs.copy_(examples.x_valid[start : start + rows])
+            if self._terms and examples.terms_valid is not None:
+                self._terms.score(examples.terms_valid[start : start + rows], scorer.more)
             scorer.forward()
             self._scores[:, :, start : start + rows].copy_(scorer.outputs)
         loss_of = log_loss if examples.classes else mean_squared_error
@@ -283,14 +305,23 @@ class Stack:
     def keep(self, place: int) -> None:
         """The member's averaged parameters are its best so far."""
         self._best[place].copy_(self._average[place])
+        if self._terms:
+            self._terms.keep(place)
 
     def unstack(self) -> list[Progress]:
         """The members with their arrays of the fold."""
         buffers = (self._parameters, self._first, self._second, self._average, self._best)
         arrays = [buffer.cpu().numpy() for buffer in buffers]
+        rows = [[array[place].copy() for array in arrays] for place in range(len(self._members))]
+        if self._terms:
+            sparse = [self._terms.member(place) for place in range(len(rows))]
+            rows = [
+                [np.concatenate(pair) for pair in zip(*both, strict=True)]
+                for both in zip(sparse, rows, strict=True)
+            ]
         return [
-            member._replace(**{n: a[place].copy() for n, a in zip(_ARRAYS, arrays, strict=True)})
-            for place, member in enumerate(self._members)
+            member._replace(**dict(zip(_ARRAYS, own, strict=True)))
+            for member, own in zip(self._members, rows, strict=True)
         ]
 
 
@@ -313,11 +344,20 @@ def _of_fold(member: Progress, fold: int, folds: int) -> Progress:
     return member._replace(**parts)
 
 
-def _stacked(rows: Sequence[np.ndarray | None], device: torch.device) -> torch.Tensor:
-    arrays = [row for row in rows if row is not None]
-    stacked = member_buffer(len(arrays), len(arrays[0]), device=device)
-    for place, array in enumerate(arrays):
-        stacked[place].copy_(torch.from_numpy(array))
+def _arrays(members: Sequence[Progress], setting: Setting) -> list[list[np.ndarray]]:
+    """Parameters, first, second, average and best of each member: as they are, or new."""
+    if all(member.parameters is None for member in members):
+        new = [initial(setting.shape, setting.seed, member.number) for member in members]
+        zeros = [np.zeros(len(row), np.float32) for row in new]
+        return [new, zeros, zeros, zeros, zeros]
+    kept = [(m.parameters, m.first, m.second, m.average, m.best) for m in members]
+    return [[row for row in rows if row is not None] for rows in zip(*kept, strict=True)]
+
+
+def _stacked(rows: Sequence[np.ndarray], device: torch.device) -> torch.Tensor:
+    stacked = member_buffer(len(rows), len(rows[0]), device=device)
+    for place, row in enumerate(rows):
+        stacked[place].copy_(torch.from_numpy(row))
     return stacked
 
 

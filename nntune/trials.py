@@ -13,18 +13,33 @@ Product = Literal["numpy", "torch"]  # the library that multiplies matrices
 
 
 class Shape(NamedTuple):
-    """What members must share to be trained as one network."""
+    """What members must share to be trained as one network.
+
+    Of the inputs the last `terms` are sparse. Their weights come first in a member's parameters,
+    (terms, units of the first layer), so that those of one term lie together.
+    """
 
     inputs: int
     hidden: tuple[int, ...]
     outputs: int
     activation: str = "relu"
+    terms: int = 0
 
     @property
     def layers(self) -> list[tuple[int, int]]:
         """(inputs, outputs) of every linear layer, first to last."""
         widths = (self.inputs, *self.hidden, self.outputs)
         return list(pairwise(widths))
+
+    @property
+    def dense(self) -> "Shape":
+        """The same network without its sparse inputs."""
+        return self._replace(inputs=self.inputs - self.terms, terms=0)
+
+    @property
+    def sparse_weights(self) -> int:
+        """How many weights the sparse inputs have."""
+        return self.terms * self.layers[0][1]
 
     @property
     def weights(self) -> int:
@@ -60,6 +75,8 @@ class Problem(NamedTuple):
     classes: int  # 0 for regression
     scale: float = 1.0  # unit of a regression target
     folds: int = 1  # rotations of training and validation rows, F
+    terms: int = 0  # of the inputs, the last so many are sparse
+    filled: float = 0.0  # of these, how many a row has
 
 
 class Setting(NamedTuple):

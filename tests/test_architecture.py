@@ -23,7 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "products": {"trials"},
     "networks": {"products", "trials"},
     "optimizers": set(),
-    "training": {"metrics", "networks", "optimizers", "trials"},
+    "terms": {"optimizers", "trials"},
+    "training": {"metrics", "networks", "optimizers", "terms", "trials"},
     "workers": {"errors", "products", "training", "trials"},
     "tpe": set(),
     "stacks": {"trials"},
@@ -53,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Library to the rooms that may load it when they are imported; others do so inside functions.
 AT_THE_TOP: dict[str, set[str]] = {
-    "torch": {"networks", "optimizers", "products", "training"},
+    "torch": {"networks", "optimizers", "products", "terms", "training"},
     "optuna": {"tpe"},
     "rich": {"progress", "report"},
     "typer": {"cli", "commands_export", "commands_model", "options"},
