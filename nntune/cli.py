@@ -4,6 +4,7 @@ Heavy libraries are imported inside commands, so that help and questions about a
 answer at once.
 """
 
+import errno
 import json
 import signal
 import sys
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from nntune import __version__, commands_export, commands_model
-from nntune.errors import Error, UsageError
+from nntune.errors import DatabaseError, Error, UsageError
 from nntune.options import (
     BUDGET,
     DATA,
@@ -81,12 +82,19 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:  # `nntune trials | head`
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in _FAULTS_OF_A_DISK:
+            raise
+        print(f"nntune: {error.filename or 'a file'}: {error.strerror}.", file=sys.stderr)
+        sys.exit(DatabaseError.exit_code)
     except BaseException:
         if _signals:
             sys.exit(128 + _signals[0])
         raise
     sys.exit(0)
 
+
+_FAULTS_OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 # Signals that arrived. Libraries turn the exception of one into others, DuckDB into RuntimeError.
 _signals: list[int] = []
@@ -164,6 +172,15 @@ def search(
         str | None,
         option("--time", panel=BUDGET, metavar="DURATION", help="Such as 90s, 10m, 1.5h."),
     ] = None,
+    trial_time: Annotated[
+        str | None,
+        option(
+            "--trial-time",
+            panel=BUDGET,
+            metavar="DURATION",
+            help="Longest training of a trial; then it is cut, and a hung worker is replaced.",
+        ),
+    ] = None,
     patience: Annotated[
         int | None,
         option(
@@ -229,7 +246,8 @@ def search(
         ranges={name: text for name, text in flags.items() if text is not None},
         space_file=space,
         trials=trials,
-        deadline=None if duration is None else started + _seconds(duration),
+        deadline=None if duration is None else started + _seconds("--time", duration),
+        trial_time=None if trial_time is None else _seconds("--trial-time", trial_time),
         patience=patience,
         study=study,
         db=db,
@@ -403,10 +421,10 @@ def _request(
     )  # fmt: skip
 
 
-def _seconds(text: str) -> float:
+def _seconds(flag: str, text: str) -> float:
     """A duration in seconds.
 
-    >>> _seconds("90"), _seconds("90s"), _seconds("1.5h")
+    >>> _seconds("--time", "90"), _seconds("--time", "90s"), _seconds("--time", "1.5h")
     (90.0, 90.0, 5400.0)
     """
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -416,7 +434,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < 1e9:
-        raise UsageError(f"--time {text or repr(text)}: say how long, such as 90s, 10m or 1.5h.")
+        raise UsageError(f"{flag} {text or repr(text)}: say how long, such as 90s, 10m or 1.5h.")
     return seconds
 
 

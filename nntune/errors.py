@@ -38,6 +38,12 @@ class AllFailedError(Error):
     exit_code = 6
 
 
+class CrashError(Error):
+    """The same exception ended one training after the other; its traceback is in the message."""
+
+    exit_code = 1
+
+
 class RefusedError(Error):
     """Going on would change what a study means; a flag is needed to say so."""
 

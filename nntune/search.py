@@ -11,10 +11,11 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Future, as_completed
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nntune.errors import AllFailedError
+from nntune.failures import Rescue
 from nntune.metrics import METRICS
 from nntune.space import Space
 from nntune.stacks import epoch_seconds, shape_of, stacks
@@ -42,6 +43,7 @@ class Budget(NamedTuple):
 
     trials: int | None = None
     deadline: float = math.inf
+    trial_time: float = math.inf  # seconds that a trial may be in training
 
 
 class Update(NamedTuple):
@@ -130,6 +132,7 @@ class Search:
         self._states: Counter[str] = Counter()
         self._reached: dict[int, dict[int, tuple[float, ...]]] = {r: {} for r in self._plan.rungs}
         self._best: Trial | None = None
+        self._trial_time, self._rescue = math.inf, Rescue(workers.renew)
         self._keep_count, self._kept = keep, list[Trial]()  # whose weights stay, the best first
         for trial in writer.trials():
             self._keep(trial)
@@ -140,6 +143,8 @@ class Search:
         Raises:
             AllFailedError: no trial of the study could be trained.
         """
+        self._trial_time = budget.trial_time
+        self._rescue = Rescue(self._workers.renew, budget.trial_time)
         while bracket := self._open_bracket(budget):
             yield from self._run_bracket(bracket, budget.deadline)
             if self._states["failed"] == len(self._trials):
@@ -201,24 +206,7 @@ class Search:
     ) -> Iterator[list[Progress]]:
         """Members as their stacks reach the rung, in any order."""
         formed = self._formed(members, rung, deadline)
-        pending = {self._submit(stack, rung, deadline): stack for stack in formed}
-        interrupted = []
-        for future in as_completed(pending):
-            try:
-                yield future.result()
-            except BrokenExecutor:
-                interrupted.append(pending[future])
-        # A dead worker takes the work of all with it. Again one by one, to find who killed it.
-        for stack in interrupted:
-            for part in (stack, *([member] for member in stack)):
-                try:
-                    yield self._submit(part, rung, deadline).result()
-                except BrokenExecutor:
-                    if len(part) == 1 and part is not stack:
-                        yield [part[0]._replace(outcome="crashed")]
-                else:
-                    if part is stack:
-                        break
+        return self._rescue.train(formed, lambda stack: self._submit(stack, rung, deadline))
 
     def _formed(
         self, members: Sequence[Progress], rung: int, deadline: float
@@ -250,6 +238,7 @@ class Search:
             self._plan.patience,
             self._definition.seed,
             self._product,
+            self._trial_time,
         )
         return self._workers.train(stack, setting, self._problem, rung, deadline)
 
@@ -346,12 +335,14 @@ def _weights(member: Progress) -> bytes | None:
 def _outcome(member: Progress, rung: int, *, goes_on: bool, last: bool) -> Outcome:
     """What is stored of a member at a rung."""
     state, reason = ("complete", "epochs") if last else ("running", "")
-    if member.outcome in ("diverged", "crashed"):
-        state, reason = "failed", f"{member.outcome} at epoch {member.epoch}"
+    if _is_failed(member):
+        state, reason = "failed", _failed_at(member)
     elif member.outcome in ("early stop", "epochs"):
         state, reason = "complete", member.outcome
     elif member.outcome == "time" and member.best_epoch:
         state, reason = ("complete" if goes_on else "pruned"), "time"
+    elif member.outcome == "time limit":
+        state, reason = "pruned", "time limit"
     elif member.outcome == "time":  # never trained: the next search takes it up
         state, reason = "running", ""
     elif not goes_on:
@@ -370,6 +361,17 @@ def _outcome(member: Progress, rung: int, *, goes_on: bool, last: bool) -> Outco
         seconds=member.seconds,
         curve=member.curve,
     )
+
+
+def _is_failed(member: Progress) -> bool:
+    failed = ("diverged", "crashed", "out of memory")
+    return member.outcome in failed or (member.outcome == "time limit" and not member.best_epoch)
+
+
+def _failed_at(member: Progress) -> str:
+    crash = member.failure if member.outcome == "crashed" else None
+    kind = f" ({crash.error})" if crash else ""
+    return f"{member.outcome}{kind} at epoch {member.epoch}"
 
 
 class Proposer:

@@ -52,6 +52,7 @@ class Options:
     fresh: bool
     command: str
     keep: int = 3  # trials whose weights are kept
+    trial_time: float | None = None  # seconds that a trial may be in training
 
 
 def run(options: Options, *, quiet: bool = False) -> View:
@@ -100,6 +101,7 @@ def search(
     *,
     trials: int | None = None,
     time: float | None = None,
+    trial_time: float | None = None,
     space: Mapping[str, object] | None = None,
     metric: str | None = None,
     task: str = "auto",
@@ -131,6 +133,7 @@ def search(
         target: column to predict.
         trials: of the study in total; 128 if no time is given.
         time: seconds after which the search ends.
+        trial_time: seconds that a trial may be in training; then it is cut.
         space: hyperparameter to range, such as {"lr": "1e-4:1e-1:log", "units": 64}.
         metric: log_loss or rmse if not given.
         task: binary, multiclass or regression; read from the target if not given.
@@ -174,6 +177,7 @@ def search(
         space_file=None,
         trials=trials,
         deadline=None if time is None else clock.monotonic() + time,
+        trial_time=trial_time,
         patience=patience,
         study=study,
         db=None if db is None else Path(db),
@@ -231,9 +235,12 @@ def _check(options: Options) -> None:
 
 
 def _budget(options: Options) -> Budget:
-    if options.trials is None and options.deadline is None:
-        return Budget(DEFAULT_TRIALS)
-    return Budget(options.trials, math.inf if options.deadline is None else options.deadline)
+    trials = DEFAULT_TRIALS if options.deadline is None else None
+    return Budget(
+        trials if options.trials is None else options.trials,
+        math.inf if options.deadline is None else options.deadline,
+        math.inf if options.trial_time is None else options.trial_time,
+    )
 
 
 def _understood(dataset: Dataset, metric: str) -> str:

@@ -100,17 +100,23 @@ def _train_stack(
     members: Sequence[Progress], setting: Setting, examples: Examples, until: int, deadline: float
 ) -> list[Progress]:
     """Epochs of one stack until a member has an outcome: the others then go on in a smaller one."""
-    started = time.process_time()
+    started, began = time.process_time(), time.monotonic()
+    ends = began + setting.trial_time - min(member.elapsed for member in members)
     stack = Folds(members, setting, examples)
     while stack.epoch < until:
-        if not stack.train_epoch(deadline):
-            stack.expire()
+        if not stack.train_epoch(min(deadline, ends)):
+            stack.expire("time" if time.monotonic() >= deadline else "time limit")
             break
         stack.score_epoch()
+        stack.limit(setting.trial_time - (time.monotonic() - began))
         if any(member.outcome for member in stack.members):
             break
     share = (time.process_time() - started) / len(members)
-    return [member._replace(seconds=member.seconds + share) for member in stack.unstack()]
+    elapsed = time.monotonic() - began
+    return [
+        member._replace(seconds=member.seconds + share, elapsed=member.elapsed + elapsed)
+        for member in stack.unstack()
+    ]
 
 
 class Folds:
@@ -165,9 +171,17 @@ class Folds:
                 member = member._replace(outcome="epochs")
         self.members[place] = member
 
-    def expire(self) -> None:
+    def expire(self, outcome: str) -> None:
         """Marks every member as out of time."""
-        self.members = [member._replace(outcome="time") for member in self.members]
+        self.members = [member._replace(outcome=outcome) for member in self.members]
+
+    def limit(self, before: float) -> None:
+        """Ends members that had been in training for longer than so many seconds before this."""
+        self.members = [
+            member if member.outcome or member.elapsed <= before
+            else member._replace(outcome="time limit")
+            for member in self.members
+        ]  # fmt: skip
 
     def unstack(self) -> list[Progress]:
         """The members with their arrays; only the best snapshot of those that have ended."""

@@ -89,13 +89,24 @@ class Setting(NamedTuple):
     patience: int  # epochs without a better value before a member stops
     seed: int  # of the study
     product: Product = "torch"
+    trial_time: float = math.inf  # seconds that a trial may be in training, in all
+
+
+class Failure(NamedTuple):
+    """What ended a training that could not go on."""
+
+    outcome: str  # 'out of memory' or 'crashed'
+    error: str  # the exception's type
+    place: str  # file and line where it was raised
+    traceback: str
 
 
 class Progress(NamedTuple):
     """One trial in the middle of its training; plain numbers and arrays, so that it travels.
 
     A new trial has no arrays yet. `outcome` is empty while it can go on, else 'early stop',
-    'epochs' (its own limit reached), 'diverged' or 'time'.
+    'epochs' (its own limit reached), 'diverged', 'time', 'time limit' (the trial's own),
+    'out of memory' or 'crashed'.
     """
 
     number: int
@@ -111,8 +122,10 @@ class Progress(NamedTuple):
     best_epoch: int = 0
     curve: tuple[float, ...] = ()  # validation metric after each epoch, the mean over the folds
     seconds: float = 0.0  # its share of its stacks' processor time
+    elapsed: float = 0.0  # seconds that its stacks took
     parameters: np.ndarray | None = None  # (F * P,), fold by fold
     first: np.ndarray | None = None  # (F * P,) moments of the optimizer
     second: np.ndarray | None = None
     average: np.ndarray | None = None  # (F * P,) of the parameters over the last steps
     best: np.ndarray | None = None  # (F * P,) the average at the best epoch
+    failure: Failure | None = None

@@ -25,10 +25,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "optimizers": set(),
     "terms": {"optimizers", "trials"},
     "training": {"metrics", "networks", "optimizers", "terms", "trials"},
-    "workers": {"errors", "products", "training", "trials"},
+    "failures": {"errors", "trials"},
+    "workers": {"errors", "failures", "products", "training", "trials"},
     "tpe": set(),
     "stacks": {"trials"},
-    "search": {"errors", "metrics", "space", "stacks", "study", "tpe", "trials", "workers"},
+    "search": {
+        "errors", "failures", "metrics", "space", "stacks", "study", "tpe", "trials", "workers",
+    },
     "report": {"data", "errors", "space", "study"},
     "progress": {"report", "search"},
     "session": {
@@ -36,7 +39,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "workers",
     },
     "retraining": {"data", "errors", "stacks", "study", "trials", "workers"},
-    "bundle": {"data", "errors", "metrics", "retraining", "study", "trials", "workers"},
+    "bundle": {
+        "data", "errors", "failures", "metrics", "retraining", "study", "trials", "workers",
+    },
     "commands_model": {"bundle", "data", "errors", "options"},
     "export": {"bundle", "data", "errors", "metrics", "space", "trials"},
     "commands_export": {"bundle", "errors", "export", "options", "space"},

@@ -391,13 +391,13 @@ def test_a_terminal_of_few_characters_gets_what_it_can_show(made: Path) -> None:
     [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), ("2d", 172800), ("0.5", 0.5)],
 )
 def test_durations_are_read(text: str, seconds: float) -> None:
-    assert _seconds(text) == seconds
+    assert _seconds("--time", text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "h", "1w", "1h30m", "nan", "inf", "1e12", "s"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="say how long, such as 90s"):
-        _seconds(text)
+        _seconds("--time", text)
 
 
 @pytest.mark.parametrize(

@@ -548,9 +548,25 @@ def test_a_full_disk_keeps_what_was_stored(path: Path) -> None:
         with pytest.raises(DatabaseError) as caught:
             writer.report([outcome(0, 0.5)._replace(curve=[0.5] * 10_000)])
     assert str(caught.value) == (
-        f"{path}: database or disk is full; everything up to the last rung is kept."
+        f"{path}: the disk is full; everything up to the last rung is kept."
     )
     assert read(path).counts()["running"] == 2
+
+
+def test_a_file_that_vanishes_while_it_is_written_is_noticed(path: Path) -> None:
+    with open_writer(path, "churn", DEFINITION) as opened:
+        path.unlink()
+        with pytest.raises(DatabaseError, match="was removed or replaced while the search ran"):
+            opened.set_attribute("a", 1)
+
+
+def test_a_file_that_is_damaged_while_it_is_written_is_named(path: Path) -> None:
+    opened = open_writer(path, "churn", DEFINITION)
+    with path.open("r+b") as file:
+        file.seek(0)
+        file.write(bytes(path.stat().st_size))
+    with pytest.raises(DatabaseError, match="it is damaged"), opened:
+        opened.set_attribute("a", "x" * 100_000)
 
 
 def test_orphans_are_adopted_under_their_numbers(path: Path) -> None:

@@ -15,6 +15,7 @@ from nntune.bundle.scoring import score
 from nntune.data import Request
 from nntune.data.learning import Learning, learning_of
 from nntune.errors import AllFailedError, NotFoundError, UsageError
+from nntune.failures import unfailed
 from nntune.metrics import METRICS
 from nntune.retraining import Retrainer, check_same, plan_again
 from nntune.study import Trial, View
@@ -190,7 +191,7 @@ class _Maker:
     ) -> Progress:
         """A trial from its first epoch; with an extra epoch ahead it ends with its last average."""
         member = self._retrainer.member(trial, until + extra)
-        return self._retrainer.train([member], setting, learning, until).result()[0]
+        return unfailed(self._retrainer.train([member], setting, learning, until).result()[0])
 
 
 def _bundle(

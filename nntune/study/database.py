@@ -100,7 +100,19 @@ def faults(path: Path, what: str) -> Iterator[None]:
     except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
         raise
     except sqlite3.DatabaseError as error:
-        raise DatabaseError(f"{path} {what}: {error}.") from error
+        raise DatabaseError(f"{path} {what}: {wording(error)}.") from error
+
+
+def wording(error: sqlite3.DatabaseError) -> str:
+    """What SQLite says, and what would help where that is known."""
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            return "the disk is full"
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return "another program has locked it"
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return f"it is damaged ({error})"
+    return str(error)
 
 
 def stored_studies(connection: sqlite3.Connection, path: Path) -> list[Stored]:

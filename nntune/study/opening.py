@@ -131,7 +131,7 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
             # nothing behind. While there are readers it fails, which does no harm.
             connection.execute("PRAGMA busy_timeout = 100")
             for pragma in ("wal_checkpoint(TRUNCATE)", "journal_mode = DELETE"):
-                with suppress(sqlite3.OperationalError):
+                with suppress(sqlite3.DatabaseError):
                     connection.execute(f"PRAGMA {pragma}")
 
 

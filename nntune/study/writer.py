@@ -6,6 +6,7 @@ parameter and every value by itself, which took 1000 times as long for a bracket
 
 import json
 import math
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,6 +20,7 @@ from nntune.study.database import (
     Stored,
     definition_of,
     faults,
+    wording,
 )
 from nntune.study.records import Outcome, Trial
 from nntune.study.rows import STATES, load_trials, packed
@@ -48,6 +50,7 @@ class Writer:
         self.definition = definition_of(study)
         self._study_id = study.study_id
         self._connection, self._resources = connection, resources
+        self._file = path.stat()
         self._running = dict(
             connection.execute(
                 "SELECT number, trial_id FROM trials WHERE study_id = ? AND state = 'RUNNING'",
@@ -246,8 +249,23 @@ class Writer:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._check_file()
         with transaction(self._connection, self.path):
             yield self._connection
+
+    def _check_file(self) -> None:
+        """Refuse to write on into a file that has no name any more: nobody could read it.
+
+        Raises:
+            DatabaseError: it was removed, or another one has taken its place.
+        """
+        with suppress(OSError):
+            if os.path.samestat(self.path.stat(), self._file):
+                return
+        raise DatabaseError(
+            f"{self.path} was removed or replaced while the search ran; what was found since then "
+            "cannot be kept."
+        )
 
 
 @contextmanager
@@ -255,15 +273,19 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
     """All or nothing, even if the process dies in the middle.
 
     Raises:
-        DatabaseError: the disk is full, or another program has locked the file for a minute.
+        DatabaseError: the disk is full, the file damaged, or locked by another program for a
+            minute.
     """
     try:
         connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("COMMIT")
-    except sqlite3.OperationalError as error:
+    except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
         _roll_back(connection)
-        raise DatabaseError(f"{path}: {error}; {_KEPT}.") from error
+        raise
+    except sqlite3.DatabaseError as error:
+        _roll_back(connection)
+        raise DatabaseError(f"{path}: {wording(error)}; {_KEPT}.") from error
     except BaseException:
         _roll_back(connection)
         raise
@@ -271,7 +293,7 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
 
 def _roll_back(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
-        with suppress(sqlite3.OperationalError):
+        with suppress(sqlite3.DatabaseError):
             connection.execute("ROLLBACK")
 
 

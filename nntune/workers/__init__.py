@@ -84,6 +84,10 @@ class Workers:
         """A call in a worker."""
         return self._place.submit(task, *arguments)
 
+    def renew(self) -> None:
+        """Ends all calls, whatever they do; new workers, as good as new, take the next ones."""
+        self._place.renew()
+
     def close(self) -> None:
         """Ends what runs, whatever it does, and removes the shared examples."""
         self._place.end()

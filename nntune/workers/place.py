@@ -24,6 +24,12 @@ class Place(Executor):
     def put(self, arrays: Mapping[str, np.ndarray]) -> Shared:
         """Brings arrays to all workers, to those that come later too."""
 
+    def renew(self) -> None:
+        """Ends all calls, whatever they do, so that new workers take the next ones.
+
+        A place whose workers cannot hang does nothing.
+        """
+
     @abstractmethod
     def end(self) -> None:
         """Ends all calls, whatever they do, and takes the arrays away."""

@@ -87,9 +87,13 @@ class Processes(_OnThisMachine):
         self._pool = None
         return self._started().submit(task, *arguments, **named)
 
-    def end(self) -> None:
+    def renew(self) -> None:
         if self._pool is not None:
             _end(self._pool)
+            self._pool = None
+
+    def end(self) -> None:
+        self.renew()
         super().end()
 
     def _started(self) -> ProcessPoolExecutor:
@@ -102,7 +106,7 @@ class Processes(_OnThisMachine):
 
 def _end(pool: ProcessPoolExecutor) -> None:
     for process in list((getattr(pool, "_processes", None) or {}).values()):
-        process.terminate()
+        process.kill()  # one that is stopped would not hear of anything milder
     # A process that ends in the middle of a result leaves the pool's thread reading until the last
     # writer is gone, and that is this process. Not to wait for the thread would leave it to race
     # with the end of the interpreter.

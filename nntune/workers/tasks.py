@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from nntune.errors import UsageError
+from nntune.errors import DataError, UsageError
+from nntune.failures import contained
 from nntune.trials import Problem, Product, Progress, Setting
 
 if TYPE_CHECKING:
@@ -33,14 +34,30 @@ class Folder(NamedTuple):
     path: str
 
     def put(self, arrays: Mapping[str, np.ndarray]) -> None:
-        Path(self.path).mkdir()
-        for name, array in arrays.items():
-            np.save(Path(self.path, f"{name}.npy"), array)
+        """Writes the arrays.
+
+        Raises:
+            DataError: there is no room for them.
+        """
+        try:
+            Path(self.path).mkdir()
+            for name, array in arrays.items():
+                np.save(Path(self.path, f"{name}.npy"), array)
+        except OSError as error:  # NumPy gives no reason where the disk is full
+            raise DataError(
+                f"the encoded data cannot be written to {self.path}: "
+                f"{error.strerror or 'the disk is full'}; TMPDIR names another place."
+            ) from None
 
     def arrays(self) -> Mapping[str, np.ndarray]:
         # Copy-on-write maps: all workers share the pages, and torch may call the memory its own.
-        files = Path(self.path).glob("*.npy")
-        return {file.stem: np.load(file, mmap_mode="c") for file in files}
+        files = list(Path(self.path).glob("*.npy"))
+        if not files:
+            raise DataError(
+                f"the encoded data in {self.path} were removed while the search ran; all finished "
+                "trials are kept, the same command goes on from here."
+            )
+        return {file.stem: np.load(file, mmap_mode="c", allow_pickle=False) for file in files}
 
     def here(self, deadline: float) -> float:
         return deadline
@@ -56,10 +73,14 @@ def train(
     deadline: float,
 ) -> list[Progress]:
     """Trains one stack; see training.train."""
-    from nntune.training import train
 
-    examples = examples_of(shared, device, problem)
-    return train(members, setting, examples, until, shared.here(deadline))
+    def trained(part: Sequence[Progress]) -> list[Progress]:
+        from nntune import training
+
+        examples = examples_of(shared, device, problem)
+        return training.train(part, setting, examples, until, shared.here(deadline))
+
+    return contained(trained, members)
 
 
 @cache
