@@ -157,7 +157,13 @@ class Instant(Workers):
 
 def definition(space: Space) -> Definition:
     return Definition(
-        data={"source": "made up"},
+        data={
+            "source": "made up",
+            "target": "y",
+            "task": "multiclass",
+            "fingerprint": "made up",
+            "counts": {"train": PROBLEM.rows, "valid": 360},
+        },
         space={each.name: each.text for each in space.hyperparameters},
         metric="log_loss",
         direction="minimize",

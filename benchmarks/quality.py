@@ -29,7 +29,7 @@ from nntune import study
 from nntune.data import Request, load, load_test
 from nntune.metrics import METRICS
 from nntune.networks import Perceptrons
-from nntune.report import number, space_of
+from nntune.report import number
 from nntune.stacks import shape_of
 from nntune.training import train
 from nntune.trials import Progress, Setting
@@ -116,7 +116,7 @@ def searched(request: Request, duration: str) -> tuple[Scores, str, int]:
         assert best is not None
         assert best.value is not None
         assert best.epoch is not None
-        params = space_of(view).params(best.params)
+        params = view.space.params(best.params)
         metric, product = view.definition.metric, view.definition.training["product"]
         count = sum(view.counts().values())
     examples, problem = examples_of(request)

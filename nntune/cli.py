@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from nntune import __version__, commands_export, commands_model
+from nntune import __version__, commands_export, commands_model, commands_report
 from nntune.errors import DatabaseError, Error, UsageError
 from nntune.options import (
     BUDGET,
@@ -304,8 +304,9 @@ def trials(
     view = study_named(study, db)
     if state not in (None, "complete", "pruned", "failed", "running"):
         raise UsageError(f"--state {state}: there are complete, pruned, failed and running.")
-    rows = view.trials(top=top, state=state)
-    _print(report.leaderboard(view, rows), report.trials_json(view, rows), as_json)
+    rows = view.listed(top=top, state=state)
+    shown = report.trials_json(view, rows) if as_json else report.leaderboard(view, rows)
+    _print(shown, shown, as_json)
 
 
 @app.command()
@@ -390,6 +391,7 @@ def space(
 
 commands_model.register(app)
 commands_export.register(app)
+commands_report.register(app)
 
 
 def _version(wanted: bool) -> None:
@@ -443,7 +445,9 @@ def _print(text: Any, values: Any, as_json: bool) -> None:
 
     with writing():
         if as_json:
-            print(json.dumps(values, indent=2, allow_nan=False))
+            line = json.dumps(values, allow_nan=False)
+            # Indenting takes three times as long; nobody reads so much.
+            print(line if len(line) > 10**5 else json.dumps(values, indent=2, allow_nan=False))
         else:
             draw(text)
 

@@ -332,11 +332,17 @@ class Space:
     def params(self, optuna_params: Mapping[str, Any]) -> dict[str, Value]:
         """The whole configuration behind the parameters that Optuna keeps."""
         return {
-            each.name: 0.0
-            if optuna_params.get(f"{each.name}_zero")
-            else optuna_params.get(each.name, each.choices[0] if each.fixed else None)
-            for each in self.hyperparameters
+            name: 0.0 if optuna_params.get(zero) else optuna_params.get(name, fixed)
+            for name, zero, fixed in self._keys
         }
+
+    @cached_property
+    def _keys(self) -> list[tuple[str, str, Any]]:
+        """Name, Optuna's name of its zero, the value if fixed: thousands of trials ask."""
+        return [
+            (each.name, f"{each.name}_zero", each.choices[0] if each.fixed else None)
+            for each in self.hyperparameters
+        ]
 
     def optuna_params(self, params: Mapping[str, Value]) -> dict[str, Value]:
         """What Optuna keeps of a whole configuration; the inverse of `params`."""

@@ -45,14 +45,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands_model": {"bundle", "data", "errors", "options"},
     "export": {"bundle", "data", "errors", "metrics", "space", "trials"},
     "commands_export": {"bundle", "errors", "export", "options", "space"},
+    "commands_report": {"errors", "options", "report"},
     "estimators": {
         "bundle", "data", "errors", "metrics", "search", "session", "space", "stacks", "study",
         "trials", "workers",
     },
     "options": {"data", "errors", "study"},
     "cli": {
-        "commands_export", "commands_model", "data", "errors", "options", "report", "session",
-        "space", "study",
+        "commands_export", "commands_model", "commands_report", "data", "errors", "options",
+        "report", "session", "space", "study",
     },
     "__main__": {"cli"},
 }  # fmt: skip
@@ -62,7 +63,7 @@ AT_THE_TOP: dict[str, set[str]] = {
     "torch": {"networks", "optimizers", "products", "terms", "training"},
     "optuna": {"tpe"},
     "rich": {"progress", "report"},
-    "typer": {"cli", "commands_export", "commands_model", "options"},
+    "typer": {"cli", "commands_export", "commands_model", "commands_report", "options"},
     "duckdb": set(),
     "sklearn": {"estimators"},
     "pandas": set(),

@@ -7,24 +7,19 @@ from rich.table import Table
 from nntune.report.drawing import grid
 from nntune.report.wording import plain
 from nntune.space import Space
-from nntune.study import Trial, View
+from nntune.study import Listed, Trial
 
 _GAUGE = 24  # characters of the picture of a range
 
 
-def space_of(view: View) -> Space:
-    """The search space of a study."""
-    return view.space
-
-
-def trial_values(view: View, trial: Trial) -> dict[str, Any]:
+def trial_values(space: Space, trial: Trial | Listed) -> dict[str, Any]:
     return {
         "trial": trial.number,
         "state": trial.state,
         "value": trial.value,
         "epoch": trial.epoch,
         "reason": trial.reason,
-        "params": space_of(view).params(trial.params),
+        "params": space.params(trial.params),
     }
 
 

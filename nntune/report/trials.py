@@ -7,46 +7,43 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nntune.report.configuration import configuration, space_of, trial_values
-from nntune.report.drawing import grid
+from nntune.report.configuration import configuration, trial_values
+from nntune.report.drawing import listing
 from nntune.report.wording import finite, number, plain, sparkline
-from nntune.study import Trial, View
+from nntune.study import Listed, Trial, View
 
 
-def leaderboard(view: View, trials: Sequence[Trial]) -> RenderableType:
+def leaderboard(view: View, trials: Sequence[Listed]) -> RenderableType:
     """Trials in rows; hyperparameters that the study tunes in columns."""
-    space = space_of(view)
+    space = view.space
     tuned = [each.name for each in space.hyperparameters if not each.fixed]
-    numbers = ("#", view.definition.metric, "epoch", *tuned)
-    table = grid("#", "state", *numbers[1:], "why", right=numbers)
-    for trial in trials:
-        params = space.params(trial.params)
-        table.add_row(
-            str(trial.number),
-            trial.state,
-            number(trial.value),
-            str(trial.epoch or "-"),
-            *(plain(params[name]) for name in tuned),
-            trial.reason,
-        )
-    return table
+    params = [space.params(trial.params) for trial in trials]
+    columns = {
+        "#": [str(trial.number) for trial in trials],
+        "state": [trial.state for trial in trials],
+        view.definition.metric: [number(trial.value) for trial in trials],
+        "epoch": [str(trial.epoch or "-") for trial in trials],
+        **{name: [plain(each[name]) for each in params] for name in tuned},
+        "why": [trial.reason for trial in trials],
+    }
+    return listing(columns, left=["state", "why"])
 
 
-def trials_json(view: View, trials: Sequence[Trial]) -> dict[str, Any]:
+def trials_json(view: View, trials: Sequence[Listed]) -> dict[str, Any]:
     """The leaderboard as values."""
-    definition = view.definition
+    definition, space = view.definition, view.space
     return {
         "schema": "nntune.trials/1",
         "study": view.name,
         "metric": definition.metric,
         "direction": definition.direction,
-        "trials": [trial_values(view, trial) for trial in trials],
+        "trials": [trial_values(space, trial) for trial in trials],
     }
 
 
 def trial(view: View, trial: Trial) -> RenderableType:
     """One trial whole."""
-    space = space_of(view)
+    space = view.space
     params = space.params(trial.params)
     facts = Table.grid(padding=(0, 2))
     ended = f": {trial.reason}" if trial.reason else ""
@@ -73,7 +70,7 @@ def trial_json(view: View, trial: Trial) -> dict[str, Any]:
         "schema": "nntune.trial/1",
         "study": view.name,
         "metric": view.definition.metric,
-        **trial_values(view, trial),
+        **trial_values(view.space, trial),
         "bracket": trial.bracket + 1,
         "seconds": trial.seconds,
         "rungs": {str(epoch): finite(value) for epoch, value in trial.rungs.items()},

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nntune.errors import NotFoundError
-from nntune.report.configuration import configuration, edge_names, space_of, trial_values
-from nntune.report.wording import number, plain
+from nntune.report.configuration import configuration, edge_names, trial_values
+from nntune.report.wording import number, plain, states
 from nntune.space import Space
 from nntune.study import Trial, View
 
@@ -22,17 +22,14 @@ _OF_THE_DATA = (
 
 def best(view: View) -> RenderableType:
     """The winner: its value, its configuration in its ranges, and what to do about an edge."""
-    trial, space = _winner(view), space_of(view)
+    trial, space = _winner(view), view.space
     params = space.params(trial.params)
     counts = view.counts()
     definition = view.definition
     running = counts.get("running", 0)
     done = sum(counts.values()) - running
-    states = ", ".join(
-        f"{counts[s]} {s}" for s in ("complete", "pruned", "failed") if counts.get(s)
-    )
     facts = Table.grid(padding=(0, 2))
-    facts.add_row("study", f"{view.name} ({view.path}): {done} trials, {states}")
+    facts.add_row("study", f"{view.name} ({view.path}): {done} trials, {states(counts)}")
     facts.add_row("target", f"{definition.data['target']} ({definition.data['task']})")
     facts.add_row("best", f"trial #{trial.number}, epoch {trial.epoch} of {params['epochs']}")
     facts.add_row(definition.metric, f"{number(trial.value)} on {_validation(view)}")
@@ -54,10 +51,10 @@ def best_json(view: View) -> dict[str, Any]:
         "db": str(view.path),
         "metric": definition.metric,
         "direction": definition.direction,
-        **trial_values(view, trial),
+        **trial_values(view.space, trial),
         "trials": view.counts(),
         "seed": definition.seed,
-        "edges": edge_names(space_of(view), space_of(view).params(trial.params)),
+        "edges": edge_names(view.space, view.space.params(trial.params)),
         "command": definition.command,
         "repeat": _repeat_command(view, trial),
     }
@@ -114,6 +111,6 @@ def _repeat_command(view: View, trial: Trial) -> str:
         if flag in _OF_THE_DATA:
             words += [flag, value or (given[place + 1] if place + 1 < len(given) else "")]
     words += ["--study", f"{view.name}-{trial.number}", "--trials", "1"]
-    for name, chosen in space_of(view).params(trial.params).items():
+    for name, chosen in view.space.params(trial.params).items():
         words += [f"--{name.replace('_', '-')}", str(chosen)]
     return shlex.join(words)

@@ -1,7 +1,7 @@
 """Numbers, spans of time and curves in few characters."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -32,6 +32,16 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}h {minutes % 60}m"
 
 
+def states(counts: Mapping[str, int]) -> str:
+    """How many trials are in each state, those that ended.
+
+    >>> states({"complete": 5, "pruned": 27, "failed": 0})
+    '5 complete, 27 pruned'
+    """
+    named = ("complete", "pruned", "failed")
+    return ", ".join(f"{counts[state]} {state}" for state in named if counts.get(state))
+
+
 def plain(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -41,18 +51,28 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def sparkline(curve: Sequence[float], width: int = 60) -> str:
+def sparkline(curve: Sequence[float]) -> str:
     """A curve in one line of text, one character an epoch or a few.
 
     >>> sparkline([1, 2, 3, 2, 1])
     '▁▄█▄▁'
     """
-    picked = [
-        curve[i * len(curve) // min(width, len(curve))] for i in range(min(width, len(curve)))
-    ]
-    finite = [value for value in picked if math.isfinite(value)]
-    if not finite:
-        return "x" * len(picked)
-    low, span = min(finite), (max(finite) - min(finite)) or 1
-    marks = "▁▂▃▄▅▆▇█"
-    return "".join(marks[int((v - low) / span * 7)] if math.isfinite(v) else "x" for v in picked)
+    return sparklines([curve])[0]
+
+
+def sparklines(curves: Sequence[Sequence[float]], width: int = 60) -> list[str]:
+    """Curves in a line of text each, on one scale and with as many epochs to a character.
+
+    >>> sparklines([[1, 2, 3], [3]])
+    ['▁▄█', '█']
+    """
+    longest = max(map(len, curves))
+    columns = min(width, longest)
+    values = [value for curve in curves for value in curve if math.isfinite(value)]
+    low, span = min(values, default=0.0), (max(values, default=0.0) - min(values, default=0.0)) or 1
+
+    def mark(value: float) -> str:
+        return "▁▂▃▄▅▆▇█"[int((value - low) / span * 7)] if math.isfinite(value) else "x"
+
+    places = [column * longest // columns for column in range(columns)]
+    return ["".join(mark(curve[p]) for p in places if p < len(curve)) for curve in curves]

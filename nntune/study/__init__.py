@@ -6,11 +6,12 @@ sqlite3 alone. Optuna's command line and its dashboard open the file as it is.
 
 from nntune.study.opening import open_existing, open_writer
 from nntune.study.reader import Summary, View, default_path, read, studies
-from nntune.study.records import Definition, Outcome, Trial
+from nntune.study.records import Definition, Listed, Outcome, Trial
 from nntune.study.writer import Writer
 
 __all__ = [
     "Definition",
+    "Listed",
     "Outcome",
     "Summary",
     "Trial",

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from nntune.errors import DatabaseError, NotFoundError, UsageError, did_you_mean
 from nntune.space import Space, parse
 from nntune.study.database import Stored, definition_of, has_table, reading, stored_studies
-from nntune.study.records import Definition, Trial
-from nntune.study.rows import STATES, VALUE, load_trials, moment, state_of, unpacked
+from nntune.study.records import Definition, Listed, Trial
+from nntune.study.rows import STATES, VALUE, list_trials, load_trials, moment, state_of, unpacked
 
 _RANKED = "(v.value_type = 'FINITE') IS NOT TRUE, {sign}v.value, t.number"
 
@@ -69,13 +69,17 @@ class View:
         Raises:
             UsageError: there is no such state.
         """
-        if state is not None and state not in STATES:
-            raise UsageError(
-                f"there is no state '{state}'; there are {', '.join(STATES)}."
-                f"{did_you_mean(state, STATES)}"
-            )
-        condition = f"AND t.state = '{STATES[state]}'" if state else ""
-        return self._ranked(condition, top)
+        return self._ranked(_of_state(state), top)
+
+    def listed(self, top: int | None = None, state: str | None = None) -> list[Listed]:
+        """As `trials`, a fraction of each and in a fraction of the time.
+
+        Raises:
+            UsageError: there is no such state.
+        """
+        with reading(self.path) as connection:
+            found = self._order_of(connection, _of_state(state), top)
+            return list_trials(connection, self.study_id, found)
 
     def trial(self, number: int) -> Trial:
         """One trial.
@@ -153,12 +157,17 @@ class View:
 
     def _ranked(self, condition: str, top: int | None) -> list[Trial]:
         with reading(self.path) as connection:
-            found = connection.execute(
-                f"SELECT t.trial_id FROM trials t {VALUE} WHERE t.study_id = ? {condition} "
-                f"ORDER BY {self._order} LIMIT ?",
-                (self.study_id, -1 if top is None else top),
-            )
-            return load_trials(connection, [trial_id for (trial_id,) in found])
+            return load_trials(connection, self._order_of(connection, condition, top))
+
+    def _order_of(
+        self, connection: sqlite3.Connection, condition: str, top: int | None
+    ) -> list[int]:
+        found = connection.execute(
+            f"SELECT t.trial_id FROM trials t {VALUE} WHERE t.study_id = ? {condition} "
+            f"ORDER BY {self._order} LIMIT ?",
+            (self.study_id, -1 if top is None else top),
+        )
+        return [trial_id for (trial_id,) in found]
 
     def _trial_id(self, connection: sqlite3.Connection, number: int) -> int:
         row = connection.execute(
@@ -220,6 +229,15 @@ def studies(folder_or_path: Path) -> list[Summary]:
         except (DatabaseError, NotFoundError):
             continue
     return found
+
+
+def _of_state(state: str | None) -> str:
+    if state is not None and state not in STATES:
+        raise UsageError(
+            f"there is no state '{state}'; there are {', '.join(STATES)}."
+            f"{did_you_mean(state, STATES)}"
+        )
+    return f"AND t.state = '{STATES[state]}'" if state else ""
 
 
 def _not_chosen(

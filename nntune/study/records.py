@@ -56,6 +56,17 @@ class Outcome(NamedTuple):
     curve: Sequence[float]  # metric on the validation split after each epoch, from the first
 
 
+class Listed(NamedTuple):
+    """What a list of trials shows of one; quick to read by the thousands."""
+
+    number: int
+    state: str
+    params: dict[str, Any]  # as Optuna keeps them
+    value: float | None
+    epoch: int | None
+    reason: str
+
+
 class Trial(NamedTuple):
     """One configuration and what came of it, as the study has it."""
 

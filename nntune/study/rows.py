@@ -5,11 +5,12 @@ import math
 import sqlite3
 import sys
 from array import array
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from nntune.study.records import Trial
+from nntune.study.records import Listed, Trial
 
 STATES = {"running": "RUNNING", "complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
 _NAMES = {stored: name for name, stored in STATES.items()}
@@ -68,6 +69,47 @@ def load_trials(connection: sqlite3.Connection, trial_ids: Sequence[int]) -> lis
     return [found[trial_id] for trial_id in trial_ids]
 
 
+def list_trials(
+    connection: sqlite3.Connection, study_id: int, trial_ids: Sequence[int]
+) -> list[Listed]:
+    """Trials of one study in the order of their ids as given, without what lists do not show."""
+    few = "trial_id IN (SELECT value FROM json_each(?))"
+    wanted = (json.dumps(list(trial_ids)),)
+    # Optuna holds a parameter to one kind and its choices for good: one row of a name tells.
+    external = {
+        name: _external(json.loads(text))
+        for name, text in connection.execute(
+            "SELECT param_name, distribution_json FROM trial_params WHERE param_id IN (SELECT "
+            "max(param_id) FROM trial_params p JOIN trials t ON t.trial_id = p.trial_id "
+            "WHERE t.study_id = ? GROUP BY param_name)",
+            (study_id,),
+        )
+    }
+    params: dict[int, dict[str, Any]] = defaultdict(dict)
+    for trial_id, name, value in connection.execute(
+        f"SELECT trial_id, param_name, param_value FROM trial_params WHERE {few}",
+        wanted,
+    ):
+        params[trial_id][name] = external[name](value)
+    found = {
+        trial_id: Listed(
+            number,
+            state_of(state),
+            params[trial_id],
+            None if kind is None else _number(value, kind),
+            epoch,
+            reason or "",
+        )
+        for trial_id, number, state, value, kind, epoch, reason in connection.execute(
+            f"""SELECT t.trial_id, t.number, t.state, v.value, v.value_type, n.epoch, n.reason
+                FROM trials t {VALUE} LEFT JOIN nntune_trial n ON n.trial_id = t.trial_id
+                WHERE t.{few}""",
+            wanted,
+        )
+    }
+    return [found[trial_id] for trial_id in trial_ids]
+
+
 def packed(curve: Sequence[float]) -> bytes:
     """A curve as stored: little-endian single precision."""
     values = array("f", curve)
@@ -93,26 +135,28 @@ def _params(
 ) -> tuple[dict[int, dict[str, Any]], dict[int, dict[str, str]]]:
     params: dict[int, dict[str, Any]] = {}
     distributions: dict[int, dict[str, str]] = {}
-    parsed: dict[str, dict[str, Any]] = {}
+    external: dict[str, Callable[[float], Any]] = {}
     for trial_id, name, value, text in connection.execute(
         "SELECT trial_id, param_name, param_value, distribution_json "
         f"FROM trial_params WHERE {few} ORDER BY param_id",
         wanted,
     ):
-        distribution = parsed.get(text) or parsed.setdefault(text, json.loads(text))
-        params.setdefault(trial_id, {})[name] = _external(distribution, value)
+        if text not in external:
+            external[text] = _external(json.loads(text))
+        params.setdefault(trial_id, {})[name] = external[text](value)
         distributions.setdefault(trial_id, {})[name] = text
     return params, distributions
 
 
-def _external(distribution: dict[str, Any], value: float) -> Any:
-    """The value that Optuna stored as a float: a choice by its index."""
+def _external(distribution: dict[str, Any]) -> Callable[[float], Any]:
+    """What makes a value of what Optuna stored as a float: of a choice its index."""
     match distribution["name"]:
         case "CategoricalDistribution":
-            return distribution["attributes"]["choices"][int(value)]
+            choices = distribution["attributes"]["choices"]
+            return lambda index: choices[int(index)]
         case "IntDistribution":
-            return int(value)
-    return value
+            return int
+    return float
 
 
 def _by_trial(rows: Iterable[tuple[int, int, float]]) -> dict[int, dict[int, float]]:

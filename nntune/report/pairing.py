@@ -1,0 +1,90 @@
+"""What two configurations, confirmed on the same seeds, say about which is better."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from nntune.report.wording import number
+from nntune.study import View
+
+
+class Paired(NamedTuple):
+    """Two configurations confirmed on the same seeds.
+
+    Attributes:
+        difference: mean over seeds of how much better the first is, in the metric's unit.
+        se: standard error of that mean; nan of a single seed.
+        wins: on so many seeds the first is better.
+    """
+
+    seeds: int
+    difference: float
+    se: float
+    wins: int
+
+
+def paired(view: View, first: int, other: View, second: int) -> Paired | None:
+    """What confirmations say of two trials, of one study or of two on the same rows.
+
+    None if they were not confirmed on two seeds or more that they share.
+    """
+    if not same_rows(view, other):
+        return None
+    comparable = ("metric", "direction", "rows")
+    for ours in reversed(view.verdicts("confirmation")):
+        for theirs in reversed(other.verdicts("confirmation")):
+            one, two = _values(ours, first), _values(theirs, second)
+            seeds = sorted(one.keys() & two.keys())
+            if len(seeds) > 1 and all(ours[key] == theirs[key] for key in comparable):
+                sign = -1 if ours["direction"] == "minimize" else 1
+                return _paired([sign * (one[seed] - two[seed]) for seed in seeds])
+    return None
+
+
+def _values(confirmation: Mapping[str, Any], trial: int) -> dict[int, float]:
+    """Seed to value, of the seeds on which the trial did not fail."""
+    for candidate in confirmation["candidates"]:
+        if candidate["trial"] == trial:
+            pairs = zip(confirmation["seeds"], candidate["values"], strict=False)
+            return {seed: value for seed, value in pairs if value is not None}
+    return {}
+
+
+def _paired(differences: Sequence[float]) -> Paired:
+    return Paired(
+        len(differences),
+        statistics.fmean(differences),
+        statistics.stdev(differences) / math.sqrt(len(differences)),
+        sum(difference > 0 for difference in differences),
+    )
+
+
+def in_words(found: Paired | None, names: Sequence[str], metric: str) -> str:
+    if found is None:
+        return "Not confirmed on the same seeds, so this may be luck: nntune confirm says more."
+    better, worse = names if found.difference >= 0 else reversed(names)
+    wins = found.wins if found.difference >= 0 else found.seeds - found.wins
+    return (
+        f"Confirmed: {better} is better than {worse} on {wins} of {found.seeds} seeds, in the mean "
+        f"by {number(abs(found.difference))} ± {number(found.se)} (standard error) {metric}."
+    )
+
+
+def paired_json(found: Paired | None) -> dict[str, Any] | None:
+    return None if found is None else found._asdict()
+
+
+def differences(
+    one: Mapping[str, Any], two: Mapping[str, Any]
+) -> tuple[list[tuple[str, Any, Any]], list[str]]:
+    """(name, this, that) where two mappings differ, and the names where they do not."""
+    names = [*one, *(name for name in two if name not in one)]
+    rows = [(name, one.get(name), two.get(name)) for name in names]
+    different = [row for row in rows if row[1] != row[2]]
+    return different, [row[0] for row in rows if row[1] == row[2]]
+
+
+def same_rows(one: View, two: View) -> bool:
+    """Whether two studies are judged on the same validation rows."""
+    return one.definition.data.get("fingerprint") == two.definition.data.get("fingerprint")
