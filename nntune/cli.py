@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from nntune import __version__, commands_export, commands_model, commands_report
+from nntune import __version__, commands_db, commands_export, commands_model, commands_report
 from nntune.errors import DatabaseError, Error, UsageError
 from nntune.options import (
     BUDGET,
@@ -392,6 +392,7 @@ def space(
 commands_model.register(app)
 commands_export.register(app)
 commands_report.register(app)
+commands_db.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "commands_model": {"bundle", "data", "errors", "options"},
     "export": {"bundle", "data", "errors", "metrics", "space", "trials"},
+    "commands_db": {"errors", "options", "study"},
     "commands_export": {"bundle", "errors", "export", "options", "space"},
     "commands_report": {"errors", "options", "report"},
     "estimators": {
@@ -52,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "options": {"data", "errors", "study"},
     "cli": {
-        "commands_export", "commands_model", "commands_report", "data", "errors", "options",
+        "commands_db", "commands_export", "commands_model", "commands_report", "data", "errors", "options",
         "report", "session", "space", "study",
     },
     "__main__": {"cli"},
@@ -63,7 +64,14 @@ AT_THE_TOP: dict[str, set[str]] = {
     "torch": {"networks", "optimizers", "products", "terms", "training"},
     "optuna": {"tpe"},
     "rich": {"progress", "report"},
-    "typer": {"cli", "commands_export", "commands_model", "commands_report", "options"},
+    "typer": {
+        "cli",
+        "commands_db",
+        "commands_export",
+        "commands_model",
+        "commands_report",
+        "options",
+    },
     "duckdb": set(),
     "sklearn": {"estimators"},
     "pandas": set(),

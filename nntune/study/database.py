@@ -111,7 +111,7 @@ def wording(error: sqlite3.DatabaseError) -> str:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return "another program has locked it"
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return f"it is damaged ({error})"
+            return f"it is damaged ({error}); nntune db check says what is wrong"
     return str(error)
 
 

@@ -106,15 +106,20 @@ def _create(path: Path) -> None:
     new = path.with_name(f"{path.name}-new")
     new.unlink(missing_ok=True)
     try:
-        with closing(sqlite3.connect(new)) as connection:
-            connection.executescript("BEGIN;" + OPTUNA_TABLES + TABLES)
-            connection.execute("INSERT INTO alembic_version VALUES (?)", (OPTUNA_SCHEMA,))
-            made_by = (OPTUNA_FORMAT, version("optuna"))
-            connection.execute("INSERT INTO version_info VALUES (1, ?, ?)", made_by)
-            connection.commit()
+        blank_database(new)
         os.replace(new, path)
     finally:
         new.unlink(missing_ok=True)
+
+
+def blank_database(path: Path) -> None:
+    """A file with Optuna's tables and ours, and nothing in them."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("BEGIN;" + OPTUNA_TABLES + TABLES)
+        connection.execute("INSERT INTO alembic_version VALUES (?)", (OPTUNA_SCHEMA,))
+        made_by = (OPTUNA_FORMAT, version("optuna"))
+        connection.execute("INSERT INTO version_info VALUES (1, ?, ?)", made_by)
+        connection.commit()
 
 
 @contextmanager
