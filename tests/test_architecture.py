@@ -53,8 +53,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "options": {"data", "errors", "study"},
     "cli": {
-        "commands_db", "commands_export", "commands_model", "commands_report", "data", "errors", "options",
-        "report", "session", "space", "study",
+        "commands_db", "commands_export", "commands_model", "commands_report", "data",
+        "errors", "options", "report", "session", "space", "study",
     },
     "__main__": {"cli"},
 }  # fmt: skip
