@@ -32,6 +32,8 @@ from nntune.options import (
     Database,
     DropoutRate,
     Epochs,
+    Folds,
+    Groups,
     HiddenLayers,
     Ignore,
     Json,
@@ -146,6 +148,8 @@ def search(
     numeric: Numeric = None,
     valid: ValidFile = None,
     test: TestFile = None,
+    cv: Folds = None,
+    group: Groups = None,
     hidden_layers: HiddenLayers = None,
     units: Units = None,
     shape: LayerShape = None,
@@ -241,7 +245,9 @@ def search(
         "activation": activation, "optimizer": optimizer,
     }  # fmt: skip
     options = Options(
-        request=_request(data, target, task, ignore, categorical, numeric, valid, test, seed),
+        request=_request(
+            data, target, task, ignore, categorical, numeric, valid, test, seed, cv, group
+        ),
         metric=metric,
         ranges={name: text for name, text in flags.items() if text is not None},
         space_file=space,
@@ -349,6 +355,8 @@ def data(
     numeric: Numeric = None,
     valid: ValidFile = None,
     test: TestFile = None,
+    cv: Folds = None,
+    group: Groups = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -356,7 +364,9 @@ def data(
     from nntune import report
     from nntune.data import describe
 
-    request = _request(data, target, task, ignore, categorical, numeric, valid, test, seed)
+    request = _request(
+        data, target, task, ignore, categorical, numeric, valid, test, seed, cv, group
+    )
     description = describe(request)
     _print(report.data(description), report.data_json(description), as_json)
 
@@ -414,13 +424,13 @@ def _nntune(
 def _request(
     source: str, target: str | None, task: str, ignore: list[str] | None,
     categorical: list[str] | None, numeric: list[str] | None, valid: str | None,
-    test: str | None, seed: int,
+    test: str | None, seed: int, cv: int | None, group: str | None,
 ) -> "Request":  # fmt: skip
     from nntune.data import Request
 
     return Request(
         source, target, task, tuple(ignore or ()), tuple(categorical or ()), tuple(numeric or ()),
-        valid, test, seed,
+        valid, test, seed, cv, group,
     )  # fmt: skip
 
 

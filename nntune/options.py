@@ -86,6 +86,21 @@ TestFile = Annotated[
     str | None,
     option("--test", panel=DATA, metavar="FILE", help="Test rows, instead of 20 %; kept locked."),
 ]
+Folds = Annotated[
+    int | None,
+    option(
+        "--cv", panel=DATA, metavar="K", min=0,
+        help="Validate on K folds in turn, instead of one split; for small tables.",
+    ),
+]  # fmt: skip
+Groups = Annotated[
+    str | None,
+    option(
+        "--group-col", panel=DATA, metavar="COLUMN",
+        help="Rows of one value stay in one split; no feature unless asked.",
+        autocompletion=_columns,
+    ),
+]  # fmt: skip
 Seed = Annotated[
     int,
     option("--seed", panel=WHERE, min=0, help="Fixes the split, the draws and the training."),

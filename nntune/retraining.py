@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nntune.data import Dataset, Request
 from nntune.data.learning import Learning
 from nntune.data.plan import Plan, plan_of
@@ -14,7 +17,10 @@ from nntune.trials import Problem, Progress, Setting, Shape
 from nntune.workers import Workers
 
 Rows = Dataset | Learning  # both have training and validation rows
-_FIELDS = ("source", "target", "task", "ignore", "categorical", "numeric", "valid", "test", "seed")
+_FIELDS = (
+    "source", "target", "task", "ignore", "categorical", "numeric", "valid", "test", "seed", "cv",
+    "group",
+)  # fmt: skip
 
 
 def request_of(view: View, source: str | None = None) -> Request:
@@ -68,7 +74,18 @@ def check_same(view: View, source: str, fingerprint: str) -> None:
 def problem_of(rows: Rows) -> Problem:
     """The size and kind of what is to be learnt from rows."""
     count, inputs = rows.train.x.shape
-    return Problem(inputs, count, len(rows.classes), rows.target_scale)
+    return Problem(inputs, count, len(rows.classes), rows.target_scale, len(rows.folds))
+
+
+def arrays_of(rows: Rows) -> dict[str, NDArray[Any]]:
+    """What workers share of the rows, those of the other folds included; see Workers.share."""
+    found: dict[str, NDArray[Any]] = {}
+    for place, fold in enumerate(rows.folds):
+        mark, train, valid = f"@{place}" if place else "", fold.train, fold.valid
+        found |= {f"x{mark}": train.x, f"y{mark}": train.y}
+        found |= {f"x_valid{mark}": valid.x, f"y_valid{mark}": valid.y}
+        found |= {f"scale{mark}": np.array(fold.target_scale)} if mark else {}
+    return found
 
 
 class Retrainer:
@@ -123,9 +140,6 @@ class Retrainer:
     ) -> "Future[list[Progress]]":
         """One stack to an epoch, in a worker."""
         if self._shared is not rows:
-            train, valid = rows.train, rows.valid
-            self._workers.share(
-                {"x": train.x, "y": train.y, "x_valid": valid.x, "y_valid": valid.y}
-            )
+            self._workers.share(arrays_of(rows))
             self._shared = rows
         return self._workers.train(members, setting, problem_of(rows), until, float("inf"))

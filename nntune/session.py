@@ -7,7 +7,7 @@ import shlex
 import time as clock
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from nntune.data import Dataset, Request, load, study_name
 from nntune.errors import NotFoundError, UsageError, did_you_mean
 from nntune.metrics import METRICS, metric_for
 from nntune.progress import Display
+from nntune.retraining import arrays_of, problem_of
 from nntune.search import Budget, Plan, Search, rungs
 from nntune.space import Space, build
 from nntune.stacks import epoch_seconds
@@ -76,12 +77,8 @@ def run(options: Options, *, quiet: bool = False) -> View:
         workers.use_device()
         product = product or workers.fastest_product()
         definition = _definition(options, dataset, space, metric, product)
-        problem = Problem(
-            dataset.train.x.shape[1], len(dataset.train.x), len(dataset.classes),
-            dataset.target_scale,
-        )  # fmt: skip
-        train, valid = dataset.train, dataset.valid
-        workers.share({"x": train.x, "y": train.y, "x_valid": valid.x, "y_valid": valid.y})
+        problem = problem_of(dataset)
+        workers.share(arrays_of(dataset))
         with study.open_writer(
             path, name, definition, update_space=options.update_space, fresh=options.fresh
         ) as writer:
@@ -110,6 +107,8 @@ def search(
     numeric: Sequence[str] = (),
     valid: str | Path | None = None,
     test: str | Path | None = None,
+    cv: int | None = None,
+    group: str | None = None,
     seed: int = 0,
     study: str | None = None,
     db: str | Path | None = None,
@@ -142,6 +141,8 @@ def search(
         numeric: columns to read as numbers.
         valid: file with the validation rows, instead of 16 %.
         test: file with the test rows, instead of 20 %; they stay locked.
+        cv: folds to validate on in turn, instead of one split.
+        group: column whose equal values stay together in one split.
         seed: fixes the split, the draws and the training.
         study: its name; that of the data file if not given.
         db: its file, instead of studies/NAME.db.
@@ -169,7 +170,7 @@ def search(
         )
     names = tuple(ignore), tuple(categorical), tuple(numeric)
     valid, test = (None if file is None else str(file) for file in (valid, test))
-    request = Request(str(source), target, task, *names, valid, test, seed)
+    request = Request(str(source), target, task, *names, valid, test, seed, cv, group)
     options = Options(
         request=request,
         metric=metric,
@@ -204,6 +205,8 @@ def _command(request: Request, metric: str | None, patience: int | None) -> str:
     for flag in ("ignore", "categorical", "numeric"):
         given += [(f"--{flag}", name) for name in getattr(request, flag)]
     given += [("--valid", request.valid), ("--test", request.test)]
+    given += [("--cv", None if request.cv is None else str(request.cv))]
+    given += [("--group-col", request.group)]
     given += [("--seed", str(request.seed))] if request.seed else []
     given += [("--patience", str(patience))] if patience else []
     words = [word for flag, value in given if value is not None for word in (flag, value)]
@@ -248,6 +251,9 @@ def _understood(dataset: Dataset, metric: str) -> str:
     counts = dataset.counts
     kind = f"{len(dataset.classes)} classes" if dataset.classes else "numbers"
     rows = ", ".join(f"{counts[split]:,} {split}" for split in ("train", "valid", "test"))
+    if dataset.others:
+        searched = counts["train"] + counts["valid"]
+        rows = f"{searched:,} in {len(dataset.folds)} folds, {counts['test']:,} test"
     return (
         f"{dataset.name}: {len(dataset.features)} features, target {dataset.target} "
         f"({dataset.task}, {kind}), rows {rows} (locked); metric {metric}"
@@ -305,7 +311,7 @@ def _definition(
         "counts": dataset.counts,
         "split": dataset.split_summary,
         "fingerprint": dataset.fingerprint,
-        "request": asdict(request),
+        "request": asdict(replace(request, cv=len(dataset.folds))),
     }
     return Definition(
         data=data,

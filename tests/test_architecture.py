@@ -35,8 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"data", "errors", "space", "study"},
     "progress": {"report", "search"},
     "session": {
-        "data", "errors", "metrics", "progress", "search", "space", "stacks", "study", "trials",
-        "workers",
+        "data", "errors", "metrics", "progress", "retraining", "search", "space", "stacks",
+        "study", "trials", "workers",
     },
     "retraining": {"data", "errors", "stacks", "study", "trials", "workers"},
     "bundle": {

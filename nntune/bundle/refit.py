@@ -12,7 +12,7 @@ from nntune import __version__
 from nntune.bundle import forward
 from nntune.bundle.format import Bundle, Parameters
 from nntune.bundle.scoring import score
-from nntune.data import Request
+from nntune.data import Fold, Request
 from nntune.data.learning import Learning, learning_of
 from nntune.errors import AllFailedError, NotFoundError, UsageError
 from nntune.failures import unfailed
@@ -63,6 +63,11 @@ def refit(view: View, wanted: Wanted) -> Refitted:
     plan = plan_again(view, wanted.data)
     searched = learning_of(plan, "train")
     check_same(view, plan.request.source, searched.fingerprint)
+    if wanted.rows == "train" and searched.others:
+        raise UsageError(
+            f"study '{view.name}' was searched on {len(searched.folds)} folds, with a network "
+            "for each; without --as-searched one network learns from the rows of all folds."
+        )
     notes: list[str] = []
     with Workers(1) as workers:
         maker = _Maker(view, workers, notes)
@@ -133,21 +138,24 @@ class _Maker:
         return found
 
     def _average(self, trials: Sequence[Trial], searched: Learning) -> float:
-        """The study's metric of averaged predictions on the validation rows."""
-        total: Any = 0.0
-        for trial, flat in zip(trials, self.searched(trials, searched), strict=True):
-            shape = self.shape(trial, searched)
-            outputs = forward.outputs(forward.layers(flat, shape), shape, searched.valid.x)
-            total = total + (
-                forward.probabilities(outputs)
-                if searched.classes
-                else outputs.astype(np.float64) * searched.target_scale + searched.target_mean
-            )
-        y = searched.valid.y
-        if not searched.classes:
-            y = y.astype(np.float64) * searched.target_scale + searched.target_mean
-        values = score(searched.task, total / len(trials), y, [self._view.definition.metric])
-        return values[self._view.definition.metric]
+        """The study's metric of averaged predictions on validation rows, the mean over folds."""
+        metric, folds = self._view.definition.metric, searched.folds
+        networks = [
+            np.split(flat, len(folds)) for flat in self.searched(trials, searched)
+        ]  # of each trial, fold by fold
+        shapes = [self.shape(trial, searched) for trial in trials]
+        values = []
+        for fold, flats in zip(folds, zip(*networks, strict=True), strict=True):
+            predicted = [
+                _predicted(flat, shape, fold, searched.classes)
+                for flat, shape in zip(flats, shapes, strict=True)
+            ]
+            y = fold.valid.y
+            if not searched.classes:
+                y = y.astype(np.float64) * fold.target_scale + fold.target_mean
+            mean = sum(predicted) / len(predicted)
+            values.append(score(searched.task, mean, y, [metric])[metric])
+        return sum(values) / len(values)
 
     def searched(self, trials: Sequence[Trial], searched: Learning) -> list[Parameters]:
         """Each trial's parameters at its best epoch: those kept, else trained again alike."""
@@ -156,7 +164,8 @@ class _Maker:
     def _searched(self, trial: Trial, searched: Learning) -> Parameters:
         shape = self.shape(trial, searched)
         kept = self._view.weights(trial.number)
-        if kept is not None and len(kept) == 4 * shape.parameters:
+        count = shape.parameters * len(searched.folds)
+        if kept is not None and len(kept) == 4 * count:
             return np.frombuffer(kept, "<f4").astype(np.float32)
         patience = int(self._view.definition.training["patience"])
         setting = self._retrainer.setting(trial, searched, patience)
@@ -192,6 +201,14 @@ class _Maker:
         """A trial from its first epoch; with an extra epoch ahead it ends with its last average."""
         member = self._retrainer.member(trial, until + extra)
         return unfailed(self._retrainer.train([member], setting, learning, until).result()[0])
+
+
+def _predicted(flat: Parameters, shape: Shape, fold: Fold, classes: tuple[str, ...]) -> Any:
+    """Probabilities (N, C), or numbers in the target's unit, of a fold's validation rows."""
+    outputs = forward.outputs(forward.layers(flat, shape), shape, fold.valid.x)
+    if classes:
+        return forward.probabilities(outputs)
+    return outputs.astype(np.float64) * fold.target_scale + fold.target_mean
 
 
 def _bundle(

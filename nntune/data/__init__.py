@@ -11,6 +11,7 @@ from nntune.data.request import Request, study_name
 
 if TYPE_CHECKING:
     from nntune.data.dataset import Dataset as Dataset
+    from nntune.data.dataset import Fold as Fold
     from nntune.data.dataset import Split as Split
     from nntune.data.description import Description as Description
     from nntune.data.encoding import Encoder as Encoder
@@ -22,6 +23,7 @@ _HOMES = {
     "Dataset": "dataset",
     "Description": "description",
     "Encoder": "encoding",
+    "Fold": "dataset",
     "Split": "dataset",
     "Table": "table",
 }

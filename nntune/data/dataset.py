@@ -5,20 +5,20 @@ The test rows are encoded by `load_test` alone; a `Dataset` does not hold them.
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nntune.data import findings
+from nntune.data import findings, splits
 from nntune.data.description import Description
 from nntune.data.encoding import Encoder
 from nntune.data.plan import Array, Plan, fitted, plan_of, roles_of
 from nntune.data.reading import read
 from nntune.data.request import Request, study_name
 from nntune.data.roles import Column, Role, distinct, missing
-from nntune.data.splits import shares
 from nntune.data.table import Rows, Strings, Table
 from nntune.data.target import listed
 from nntune.errors import DataError
@@ -38,8 +38,20 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """One rotation of training and validation rows, encoded with what its training rows taught."""
+
+    train: Split
+    valid: Split
+    target_mean: float
+    target_scale: float
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Everything a search may see.
+
+    Where there are folds, `train`, `valid` and the target's mean and scale are those of the first.
 
     Args:
         name: of a study on this data.
@@ -53,6 +65,7 @@ class Dataset:
         fingerprint: SHA-256 of table, target, roles and split, independent of path and machine.
         split_summary: how the rows were dealt out, in plain values.
         encoder: what was fitted on the training rows.
+        others: the other folds, encoded to the same features.
     """
 
     name: str
@@ -70,30 +83,81 @@ class Dataset:
     fingerprint: str
     split_summary: dict[str, Any]
     encoder: Encoder
+    others: tuple[Fold, ...] = ()
+
+    @property
+    def folds(self) -> tuple[Fold, ...]:
+        """All rotations that a search trains on; one where there is a single split."""
+        return (Fold(self.train, self.valid, self.target_mean, self.target_scale), *self.others)
 
 
 def load(request: Request) -> Dataset:
     """Read, split and encode: training and validation rows, no test rows."""
     plan = plan_of(request)
-    target, parts = plan.target, plan.parts
-    mean, scale = _target_scale(plan)
+    target = plan.target
+    names, (first, *others) = encoded_folds(plan)
     return Dataset(
         name=study_name(request.source),
         task=target.task,
         target=target.name,
         classes=target.classes,
         columns=_columns(plan.table, plan.roles, plan.encoder),
-        features=plan.encoder.names,
-        train=_encoded(plan, plan.table, parts.train),
-        valid=_encoded(plan, plan.valid, parts.valid),
-        target_mean=mean,
-        target_scale=scale,
+        features=names,
+        train=first.train,
+        valid=first.valid,
+        target_mean=first.target_mean,
+        target_scale=first.target_scale,
         counts=_counts(plan),
         warnings=_warnings(plan),
         fingerprint=fingerprint_of(plan),
         split_summary=_summary(plan),
         encoder=plan.encoder,
+        others=tuple(others),
     )
+
+
+def encoded_folds(plan: Plan) -> tuple[tuple[str, ...], list[Fold]]:
+    """Every rotation in the encoding of its own training rows, and names of the features.
+
+    Folds have the features that any of them has, so that one network fits all: what a fold did
+    not see, such as a category, is zero throughout.
+    """
+    if len(plan.folds) == 1:
+        return plan.encoder.names, [_fold(plan, plan.folds[0], plan.encoder)]
+    encoders = [fitted(plan.table, fold.train, plan.roles) for fold in plan.folds]
+    names, places = aligned(encoders)
+    folds = [_fold(plan, *each) for each in zip(plan.folds, encoders, strict=True)]
+    return names, [
+        replace(fold, train=_spread(fold.train, at, names), valid=_spread(fold.valid, at, names))
+        for fold, at in zip(folds, places, strict=True)
+    ]
+
+
+def aligned(encoders: Sequence[Encoder]) -> tuple[tuple[str, ...], list[list[int]]]:
+    """Names of all features of encoders of the same columns, and where each one's are in them."""
+    names: list[str] = []
+    places: list[list[int]] = [[] for _ in encoders]
+    for column in zip(*(encoder.features for encoder in encoders), strict=True):
+        union = list(dict.fromkeys(name for feature in column for name in feature.names))
+        for at, feature in zip(places, column, strict=True):
+            at += [len(names) + union.index(name) for name in feature.names]
+        names += union
+    return tuple(names), places
+
+
+def _fold(plan: Plan, rows: splits.Fold, encoder: Encoder) -> Fold:
+    mean, scale = _target_scale(plan, rows.train)
+    train, valid = (
+        _encoded(plan, table, part, encoder, (mean, scale))
+        for table, part in ((plan.table, rows.train), (plan.valid, rows.valid))
+    )
+    return Fold(train, valid, mean, scale)
+
+
+def _spread(split: Split, places: list[int], names: tuple[str, ...]) -> Split:
+    x = np.zeros((len(split.x), len(names)), np.float32)
+    x[:, places] = split.x
+    return Split(x, split.y)
 
 
 def load_test(request: Request) -> Split:
@@ -101,7 +165,8 @@ def load_test(request: Request) -> Split:
     plan = plan_of(request)
     if len(plan.parts.test) == 0:
         raise DataError(f"{plan.test.name} has no row with a target to test on")
-    return _encoded(plan, plan.test, plan.parts.test)
+    scale = _target_scale(plan, plan.seen)
+    return _encoded(plan, plan.test, plan.parts.test, plan.encoder, scale)
 
 
 def describe(request: Request) -> Description:
@@ -136,21 +201,23 @@ def _without_target(table: Table, request: Request) -> Description:
     return Description(name, "", "", columns, (), counts, notes, len(encoder.names), {})
 
 
-def _target_scale(plan: Plan) -> tuple[float, float]:
+def _target_scale(plan: Plan, rows: Rows) -> tuple[float, float]:
+    """Mean and deviation of the target in training rows."""
     if plan.target.classes:
         return 0.0, 1.0
-    y = plan.target.values(plan.table.columns[plan.target.name].take(plan.parts.train), "")
+    y = plan.target.values(plan.table.columns[plan.target.name].take(rows), "")
     return float(y.mean()), float(y.std()) or 1.0
 
 
-def _encoded(plan: Plan, table: Table, rows: Rows) -> Split:
+def _encoded(
+    plan: Plan, table: Table, rows: Rows, encoder: Encoder, scale: tuple[float, float]
+) -> Split:
     y = plan.target.values(table.columns[plan.target.name].take(rows), table.name)
     if not plan.target.classes:
-        mean, scale = _target_scale(plan)
         if not np.isfinite(y).all():
             raise DataError(f"column {plan.target.name} of {table.name} has infinite values")
-        y = ((y - mean) / scale).astype(np.float32)
-    return Split(plan.encoder.transform(table, rows), y)
+        y = ((y - scale[0]) / scale[1]).astype(np.float32)
+    return Split(encoder.transform(table, rows), y)
 
 
 def _columns(table: Table, roles: dict[str, Role], encoder: Encoder) -> tuple[Column, ...]:
@@ -179,7 +246,7 @@ def _counts(plan: Plan) -> dict[str, int]:
 
 
 def _warnings(plan: Plan) -> tuple[str, ...]:
-    rows, table = plan.parts.train, plan.table
+    rows, table = plan.seen, plan.table
     y = plan.target.values(table.columns[plan.target.name].take(rows), table.name).astype(float)
     found = findings.warnings(table, rows, plan.target, y, plan.roles, plan.encoder)
     dropped = [n for n, r in plan.roles.items() if r.name in ("id", "constant")]
@@ -193,7 +260,10 @@ def _warnings(plan: Plan) -> tuple[str, ...]:
 
 def _summary(plan: Plan) -> dict[str, Any]:
     request = plan.request
-    valid, test = shares(plan.valid is not plan.table, plan.test is not plan.table)
+    valid, test = splits.shares(plan.valid is not plan.table, plan.test is not plan.table)
+    dealt: dict[str, Any] = {"folds": len(plan.folds)} if len(plan.folds) > 1 else {}
+    if request.group is not None:
+        dealt["group"] = request.group
     return {
         "seed": request.seed,
         "stratified": bool(plan.target.classes),
@@ -202,7 +272,15 @@ def _summary(plan: Plan) -> dict[str, Any]:
             "valid": None if plan.valid is plan.table else plan.valid.name,
             "test": None if plan.test is plan.table else plan.test.name,
         },
+        **dealt,
     }
+
+
+def _dealt(plan: Plan) -> list[Any]:
+    """What sets the splits apart from those of a plain request; nothing if it is one."""
+    return [["folds", len(plan.folds), plan.request.group]] * (
+        len(plan.folds) > 1 or plan.request.group is not None
+    )
 
 
 def fingerprint_of(plan: Plan) -> str:
@@ -220,5 +298,5 @@ def fingerprint_of(plan: Plan) -> str:
     roles = {name: [role.name, role.style] for name, role in plan.roles.items()}
     facts = [plan.target.name, plan.target.task, plan.target.classes, roles, plan.request.seed]
     own = [plan.valid is plan.table, plan.test is plan.table]
-    hashed.update(json.dumps([*facts, *own]).encode())
+    hashed.update(json.dumps([*facts, *own, *_dealt(plan)]).encode())
     return hashed.hexdigest()

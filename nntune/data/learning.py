@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nntune.data.dataset import Split, fingerprint_of
+from nntune.data.dataset import Fold, Split, encoded_folds, fingerprint_of
 from nntune.data.encoding import Encoder
 from nntune.data.plan import Array, Plan, fitted, plan_of
 from nntune.data.request import Request
@@ -24,11 +24,14 @@ ROWS = {"train": ("train",), "train+valid": ("train", "valid"), "all": ("train",
 class Learning:
     """Rows to train on, and the validation rows in the same encoding.
 
+    What a search with folds has trained on, 'train', is all its folds, the first of them here.
+
     Attributes:
         train: what `rows` named.
         valid: the validation rows of the study; part of `train` unless that is 'train'.
         encoder: fitted on `train`.
         columns: name, role, kind and style of each column of the table.
+        others: the other folds.
     """
 
     task: str
@@ -41,6 +44,12 @@ class Learning:
     encoder: Encoder
     columns: tuple[dict[str, str], ...]
     fingerprint: str
+    others: tuple[Fold, ...] = ()
+
+    @property
+    def folds(self) -> tuple[Fold, ...]:
+        """All rotations that a search trains on; one where there is a single split."""
+        return (Fold(self.train, self.valid, self.target_mean, self.target_scale), *self.others)
 
 
 def load(request: Request, rows: str = "train") -> Learning:
@@ -58,6 +67,14 @@ def load(request: Request, rows: str = "train") -> Learning:
 
 def learning_of(plan: Plan, rows: str) -> Learning:
     """The same for a request that was carried out already."""
+    columns = tuple(_column(plan, name, role) for name, role in plan.roles.items())
+    if rows == "train" and len(plan.folds) > 1:
+        _, (fold, *others) = encoded_folds(plan)
+        return Learning(
+            plan.target.task, plan.target.name, plan.target.classes, fold.train, fold.valid,
+            fold.target_mean, fold.target_scale, plan.encoder, columns, fingerprint_of(plan),
+            tuple(others),
+        )  # fmt: skip
     places = {
         "train": (plan.table, plan.parts.train),
         "valid": (plan.valid, plan.parts.valid),
@@ -81,7 +98,7 @@ def learning_of(plan: Plan, rows: str) -> Learning:
         mean,
         scale,
         encoder,
-        tuple(_column(plan, name, role) for name, role in plan.roles.items()),
+        columns,
         fingerprint_of(plan),
     )
 

@@ -1,7 +1,7 @@
 """A request carried out up to the encoder; reading, target, splits and roles meet here."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,8 @@ from nntune.data.encoding import Encoder, Feature, fit
 from nntune.data.reading import read
 from nntune.data.request import Request
 from nntune.data.roles import Role, forced, role_of
-from nntune.data.splits import Parts, shares, split
-from nntune.data.table import Rows, Table
+from nntune.data.splits import Fold, Parts, folds, group_folds, group_split, shares, split
+from nntune.data.table import Rows, Table, labels
 from nntune.data.target import (
     Target,
     column_named,
@@ -29,7 +29,14 @@ DROPPED = ("id", "constant", "ignored", "target")
 
 @dataclass(frozen=True)
 class Plan:
-    """A request carried out up to the encoder: tables, rows of each split, roles."""
+    """A request carried out up to the encoder: tables, rows of each split, roles.
+
+    Attributes:
+        kept: rows of the table that have a target.
+        folds: rotations of training and validation rows that a search trains; one without folds.
+        encoder: fitted on the training rows, with folds on those of the validation split too.
+        y: (kept,) of the source table.
+    """
 
     request: Request
     target: Target
@@ -37,10 +44,16 @@ class Plan:
     valid: Table
     test: Table
     parts: Parts
+    folds: tuple[Fold, ...]
     kept: Rows
     roles: dict[str, Role]
     encoder: Encoder
-    y: Array  # (kept,) of the source table
+    y: Array
+
+    @property
+    def seen(self) -> Rows:
+        """Rows of the table that roles and `encoder` were learnt from."""
+        return _seen(self.parts, self.folds)
 
 
 def plan_of(request: Request, table: Table | None = None) -> Plan:
@@ -54,15 +67,22 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
     y = target.values(table.columns[name].take(kept), table.name)
     valid = read(request.valid, name) if request.valid else table
     test = read(request.test, name) if request.test else table.test or table
-    parts = _parts(table, valid, test, target, kept, y, request.seed)
-    roles = roles_of(table, parts.train, request, target)
-    encoder = fitted(table, parts.train, roles)
+    rows = _Rows(table, target, kept, y, request)
+    parts = _parts(rows, valid, test)
+    turns = _folds(rows, parts, given=valid is not table)
+    seen = _seen(parts, turns)
+    roles = roles_of(table, seen, request, target)
+    encoder = fitted(table, seen, roles)
     if not encoder.names:
         raise DataError(
             f"{table.name} has no column to learn from: all but {name} are constant, ids or "
             "ignored; --numeric or --categorical keeps one"
         )
-    return Plan(request, target, table, valid, test, parts, kept, roles, encoder, y)
+    return Plan(request, target, table, valid, test, parts, turns, kept, roles, encoder, y)
+
+
+def _seen(parts: Parts, folds: tuple[Fold, ...]) -> Rows:
+    return parts.train if len(folds) == 1 else np.union1d(parts.train, parts.valid)
 
 
 def _check_options(table: Table, request: Request, target: str) -> None:
@@ -73,26 +93,97 @@ def _check_options(table: Table, request: Request, target: str) -> None:
             raise UsageError(
                 f"{word} is the target; --ignore, --categorical and --numeric are for the others"
             )
+    if request.group is not None and column_named(table, request.group) == target:
+        raise UsageError(
+            f"--group-col {request.group} is the target; name the column of the groups"
+        )
+    if request.cv is not None and request.cv > 1 and request.valid:
+        raise UsageError(
+            "--cv makes folds of the rows and --valid gives a split; choose one of them"
+        )
     both = set(request.categorical) & set(request.numeric)
     if both:
         raise UsageError(f"{min(both)} is in --categorical and in --numeric; it can be one of them")
 
 
-def _parts(
-    table: Table, valid: Table, test: Table, target: Target, kept: Rows, y: Array, seed: int
-) -> Parts:
+class _Rows(NamedTuple):
+    """Rows to be dealt out."""
+
+    table: Table
+    target: Target
+    kept: Rows
+    y: Array  # (kept,)
+    request: Request
+
+    @property
+    def classes(self) -> Array | None:
+        return self.y if self.target.classes else None
+
+    def groups(self) -> Array | None:
+        """(kept,) codes of the groups; a row without a group is one of its own."""
+        if self.request.group is None:
+            return None
+        name = column_named(self.table, self.request.group)
+        codes = labels(self.table.columns[name]).codes[self.kept].astype(np.int64)
+        return np.where(codes < 0, len(codes) + np.arange(len(codes)), codes)
+
+
+def _parts(rows: _Rows, valid: Table, test: Table) -> Parts:
     """Rows of the three splits, each of its own table."""
-    of = shares(valid is not table, test is not table)
-    classes = y if target.classes else None
-    if classes is not None:
-        counts = np.bincount(classes, minlength=len(target.classes))
-        refuse_small_classes(target, counts, table.name, 1 + sum(share > 0 for share in of))
-    parts = split(kept, classes, seed, of)
-    own_valid = parts.valid if valid is table else _own_rows(valid, target)
-    own_test = parts.test if test is table else _own_rows(test, target)
+    of = shares(valid is not rows.table, test is not rows.table)
+    if rows.classes is not None:
+        counts = np.bincount(rows.classes, minlength=len(rows.target.classes))
+        least = 1 + sum(share > 0 for share in of)
+        refuse_small_classes(rows.target, counts, rows.table.name, least)
+    groups = rows.groups()
+    if groups is None:
+        parts = split(rows.kept, rows.classes, rows.request.seed, of)
+    else:
+        parts = group_split(rows.kept, groups, rows.classes, rows.request.seed, of)
+        _refuse_empty(rows, parts, of)
+    own_valid = parts.valid if valid is rows.table else _own_rows(valid, rows.target)
+    own_test = parts.test if test is rows.table else _own_rows(test, rows.target)
     if len(own_valid) == 0:
         raise DataError(f"{valid.name} has no row with a target to validate on")
     return Parts(parts.train, own_valid, own_test)
+
+
+def _refuse_empty(rows: _Rows, parts: Parts, of: tuple[float, float]) -> None:
+    wanted = [
+        parts.train,
+        *(p for p, share in zip((parts.valid, parts.test), of, strict=True) if share),
+    ]
+    if any(len(part) == 0 for part in wanted):
+        raise DataError(
+            f"column {rows.request.group} of {rows.table.name} has too few groups for "
+            f"{len(wanted)} splits; --group-col needs a column with more values"
+        )
+
+
+def _folds(rows: _Rows, parts: Parts, *, given: bool) -> tuple[Fold, ...]:
+    """Rotations of the rows that are not for the test; `given` validation rows are not rotated."""
+    one = (Fold(parts.train, parts.valid),)
+    count = rows.request.cv or 1
+    if given or count < 2:
+        return one
+    here = np.isin(rows.kept, np.union1d(parts.train, parts.valid))
+    kept, groups = rows.kept[here], rows.groups()
+    classes = None if rows.classes is None else rows.classes[here]
+    groups = None if groups is None else groups[here]
+    most = _most_folds(classes, groups, len(kept))
+    if count > most:
+        raise UsageError(
+            f"--cv {count}: every fold needs a row of each class and a group of its own; "
+            f"{rows.table.name} has enough for {most}"
+        )
+    if groups is None:
+        return folds(kept, classes, rows.request.seed, count)
+    return group_folds(kept, groups, classes, rows.request.seed, count)
+
+
+def _most_folds(classes: Array | None, groups: Array | None, rows: int) -> int:
+    fewest = rows if classes is None else int(np.unique(classes, return_counts=True)[1].min())
+    return fewest if groups is None else min(fewest, len(np.unique(groups)))
 
 
 def _own_rows(table: Table, target: Target) -> Rows:
@@ -111,6 +202,7 @@ def roles_of(table: Table, rows: Rows, request: Request, target: Target | None) 
     ignored = {column_named(table, word) for word in request.ignore}
     asked = {column_named(table, word): "categorical" for word in request.categorical}
     asked |= {column_named(table, word): "numeric" for word in request.numeric}
+    grouping = None if request.group is None else column_named(table, request.group)
     roles = {}
     for name, cells in table.columns.items():
         if target is not None and name == target.name:
@@ -119,6 +211,8 @@ def roles_of(table: Table, rows: Rows, request: Request, target: Target | None) 
             roles[name] = Role("ignored", "as asked")
         elif name in asked:
             roles[name] = forced(cells.take(rows), asked[name])
+        elif name == grouping:
+            roles[name] = Role("ignored", "its values are the groups")
         else:
             roles[name] = role_of(name, cells.take(rows), rows)
     return roles

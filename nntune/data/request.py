@@ -30,6 +30,8 @@ class Request:
         valid: file whose rows validate, instead of a share of the source.
         test: file whose rows test, instead of a share of the source.
         seed: fixes which rows go where.
+        cv: folds to validate on in turn; one split if not given, or 0 or 1.
+        group: column whose equal values stay in one split; no feature unless asked for.
     """
 
     source: str
@@ -41,6 +43,8 @@ class Request:
     valid: str | None = None
     test: str | None = None
     seed: int = 0
+    cv: int | None = None
+    group: str | None = None
 
 
 def study_name(source: str) -> str:

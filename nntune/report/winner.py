@@ -16,7 +16,7 @@ from nntune.study import Trial, View
 # Flags of a search that say what is learnt and how it is judged, not what is tried.
 _OF_THE_DATA = (
     "-t", "--target", "--task", "--metric", "--ignore", "--categorical", "--numeric", "--valid",
-    "--test", "--seed", "--patience",
+    "--test", "--cv", "--group-col", "--seed", "--patience",
 )  # fmt: skip
 
 
@@ -68,7 +68,8 @@ def _winner(view: View) -> Trial:
 
 
 def _validation(view: View) -> str:
-    return f"{view.definition.data['counts']['valid']:,} validation rows"
+    rows = f"{view.validated:,} validation rows"
+    return f"{rows}, the mean of {view.folds} folds" if view.folds > 1 else rows
 
 
 def _edges(space: Space, params: dict[str, Any]) -> list[str]:
@@ -89,9 +90,10 @@ def _caveats(view: View, running: int) -> list[str]:
     lines = [
         f"This is the best of {values} noisy values, so a new sample will score a little worse."
     ] * (values > 1)
-    rows = view.definition.data["counts"]["valid"]
-    if rows < 50:
-        lines.append(f"It rests on {rows} validation rows: small differences mean nothing.")
+    if view.validated < 50:
+        lines.append(
+            f"It rests on {view.validated} validation rows: small differences mean nothing."
+        )
     if running:
         lines.append(f"{running} trials are unfinished; the search's command goes on with them.")
     return lines

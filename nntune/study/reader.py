@@ -46,6 +46,17 @@ class View:
         """The search space in force."""
         return Space(tuple(parse(name, text) for name, text in self.definition.space.items()))
 
+    @property
+    def folds(self) -> int:
+        """On how many folds a trial is validated; 1 is a single split."""
+        return int(self.definition.data.get("split", {}).get("folds", 1))
+
+    @property
+    def validated(self) -> int:
+        """How many rows a trial's value rests on."""
+        counts: dict[str, int] = self.definition.data["counts"]
+        return counts["valid"] + (counts["train"] if self.folds > 1 else 0)
+
     def counts(self) -> dict[str, int]:
         """How many trials are in each state; states without trials have 0."""
         with reading(self.path) as connection:
