@@ -278,6 +278,17 @@ def test_a_script_reads_dates_truths_and_other_formats_alike(
     assert (names["y"].numpy() == learnt.train.y).all()
 
 
+def test_a_script_of_a_study_with_groups_is_refused() -> None:
+    untrained = network(PENGUINS)
+    found = replace(untrained, data={**untrained.data, "group": "island"})
+    with pytest.raises(UsageError) as raised:
+        pytorch_script(found, PENGUINS.source, "script.py")
+    assert str(raised.value) == (
+        "a script deals rows out one by one, and this study kept those of one island together; "
+        "--format onnx, torch or toml keep to the study."
+    )
+
+
 def test_a_name_in_a_bundle_does_not_become_code_in_the_script() -> None:
     hostile = '"""\nraise SystemExit(9)\n"""'
     found = network(PENGUINS)

@@ -15,7 +15,7 @@ from typing import Any
 from nntune.bundle import Bundle
 from nntune.data.encoding import Encoder, Feature
 from nntune.data.splits import shares
-from nntune.errors import DataError
+from nntune.errors import DataError, UsageError
 from nntune.export import pieces
 from nntune.export.sources import Source, literal, source_of
 from nntune.export.weights import MODULES
@@ -220,6 +220,11 @@ def _target(bundle: Bundle, found: Source) -> str:
 
 
 def _rows(bundle: Bundle, found: Source) -> list[str]:
+    if bundle.data.get("group"):
+        raise UsageError(
+            f"a script deals rows out one by one, and this study kept those of one "
+            f"{bundle.data['group']} together; --format onnx, torch or toml keep to the study."
+        )
     own_valid = bool(bundle.data.get("valid"))
     own_test = bool(bundle.data.get("test")) or found.own_test
     valid, test = shares(own_valid, own_test)
