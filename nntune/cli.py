@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
@@ -27,23 +27,38 @@ from nntune.options import (
     L2,
     WHERE,
     ActivationName,
+    Augment,
     BatchSize,
+    Blocks,
     Categorical,
+    Cell,
+    Channels,
     Database,
     DropoutRate,
     Epochs,
     Folds,
+    Gather,
     Groups,
+    Head,
     HiddenLayers,
     Ignore,
+    Image,
     Json,
+    Kernel,
     LayerShape,
     LearningRate,
+    Model,
+    Norm,
     Numeric,
     OptimizerName,
+    Pool,
+    RnnLayers,
+    RnnUnits,
     Seed,
+    Series,
     Source,
     SpaceFile,
+    States,
     StudyName,
     Target,
     Task,
@@ -150,9 +165,24 @@ def search(
     test: TestFile = None,
     cv: Folds = None,
     group: Groups = None,
+    image: Image = None,
+    series: Series = False,
+    model: Model = None,
     hidden_layers: HiddenLayers = None,
     units: Units = None,
     shape: LayerShape = None,
+    blocks: Blocks = None,
+    channels: Channels = None,
+    kernel: Kernel = None,
+    norm: Norm = None,
+    pool: Pool = None,
+    gather: Gather = None,
+    head: Head = None,
+    augment: Augment = None,
+    cell: Cell = None,
+    rnn_layers: RnnLayers = None,
+    rnn_units: RnnUnits = None,
+    states: States = None,
     dropout: DropoutRate = None,
     l1: L1 = None,
     l2: L2 = None,
@@ -236,20 +266,28 @@ def search(
 
     A RANGE is LO:HI, LO:HI:log, LO:HI:STEP, A,B,C, 0,LO:HI:log (zero or a log range) or one value.
     """
+    ranges = _ranges(locals())
     from nntune.session import Options, run
 
     started = time.monotonic()
-    flags = {
-        "hidden_layers": hidden_layers, "units": units, "shape": shape, "dropout": dropout,
-        "l1": l1, "l2": l2, "batch_size": batch_size, "epochs": epochs, "lr": lr,
-        "activation": activation, "optimizer": optimizer,
-    }  # fmt: skip
     options = Options(
         request=_request(
-            data, target, task, ignore, categorical, numeric, valid, test, seed, cv, group
+            data,
+            target,
+            task,
+            ignore,
+            categorical,
+            numeric,
+            valid,
+            test,
+            seed,
+            cv,
+            group,
+            image,
+            series,
         ),
         metric=metric,
-        ranges={name: text for name, text in flags.items() if text is not None},
+        ranges=ranges,
         space_file=space,
         trials=trials,
         deadline=None if duration is None else started + _seconds("--time", duration),
@@ -357,6 +395,8 @@ def data(
     test: TestFile = None,
     cv: Folds = None,
     group: Groups = None,
+    image: Image = None,
+    series: Series = False,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -365,7 +405,19 @@ def data(
     from nntune.data import describe
 
     request = _request(
-        data, target, task, ignore, categorical, numeric, valid, test, seed, cv, group
+        data,
+        target,
+        task,
+        ignore,
+        categorical,
+        numeric,
+        valid,
+        test,
+        seed,
+        cv,
+        group,
+        image,
+        series,
     )
     description = describe(request)
     _print(report.data(description), report.data_json(description), as_json)
@@ -373,9 +425,22 @@ def data(
 
 @app.command()
 def space(
+    model: Model = None,
     hidden_layers: HiddenLayers = None,
     units: Units = None,
     shape: LayerShape = None,
+    blocks: Blocks = None,
+    channels: Channels = None,
+    kernel: Kernel = None,
+    norm: Norm = None,
+    pool: Pool = None,
+    gather: Gather = None,
+    head: Head = None,
+    augment: Augment = None,
+    cell: Cell = None,
+    rnn_layers: RnnLayers = None,
+    rnn_units: RnnUnits = None,
+    states: States = None,
     dropout: DropoutRate = None,
     l1: L1 = None,
     l2: L2 = None,
@@ -387,14 +452,9 @@ def space(
     file: SpaceFile = None,
 ) -> None:
     """Print the search space in force, as TOML for --space."""
+    chosen = _ranges(locals())
     from nntune.space import build
 
-    flags = {
-        "hidden_layers": hidden_layers, "units": units, "shape": shape, "dropout": dropout,
-        "l1": l1, "l2": l2, "batch_size": batch_size, "epochs": epochs, "lr": lr,
-        "activation": activation, "optimizer": optimizer,
-    }  # fmt: skip
-    chosen = {name: text for name, text in flags.items() if text is not None}
     with writing():
         print(build(chosen, file).to_toml(), end="")
 
@@ -425,13 +485,21 @@ def _request(
     source: str, target: str | None, task: str, ignore: list[str] | None,
     categorical: list[str] | None, numeric: list[str] | None, valid: str | None,
     test: str | None, seed: int, cv: int | None, group: str | None,
+    image: str | None, series: bool,
 ) -> "Request":  # fmt: skip
     from nntune.data import Request
 
     return Request(
         source, target, task, tuple(ignore or ()), tuple(categorical or ()), tuple(numeric or ()),
-        valid, test, seed, cv, group,
+        valid, test, seed, cv, group, image, series,
     )  # fmt: skip
+
+
+def _ranges(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Those arguments of a command that are ranges of hyperparameters; they have their names."""
+    from nntune.space import NAMES
+
+    return {name: arguments[name] for name in NAMES if arguments.get(name) is not None}
 
 
 def _seconds(flag: str, text: str) -> float:

@@ -293,7 +293,9 @@ def _winner(view: View, space: Space, problem: Problem) -> _Winner:
     assert kept is not None
     params = space.params(best.params)
     trials = [_row(trial, space) for trial in view.trials()]
-    layers = forward.layers(np.frombuffer(kept, "<f4"), shape_of(params, problem))
+    shape = shape_of(params, problem)
+    assert isinstance(shape, Shape)
+    layers = forward.layers(np.frombuffer(kept, "<f4"), shape)
     return _Winner(view.definition.metric, params, best.value, trials, layers)
 
 

@@ -138,7 +138,7 @@ class Perceptrons:
     ) -> None:
         members, device = parameters.shape[0], parameters.device
         self._empty = partial(member_buffer, members, device=device)
-        self._product, self._rows = product, rows
+        self._product, self._rows, self._noise = product, rows, noise
         self.inputs = torch.empty(rows, shape.inputs, device=device)  # (B, D)
         self.outputs = self._empty(shape.outputs, rows)  # (M, C, B)
         self.error = self.first_error = self._empty(shape.outputs, rows)
@@ -208,6 +208,11 @@ class Perceptrons:
                 calls.append(self._activation.backward(dh, z))
                 dz = dh
         self.first_error = dz
+
+    def begin(self, step: int) -> None:
+        """Settles the noise of a step, counted from the first of the training."""
+        if self._noise is not None:
+            self._noise.draw(step, self._rows)
 
     def forward(self) -> None:
         """From `inputs` to `outputs`: logits, or the standardised prediction."""

@@ -105,6 +105,17 @@ Seed = Annotated[
     int,
     option("--seed", panel=WHERE, min=0, help="Fixes the split, the draws and the training."),
 ]
+Image = Annotated[
+    str | None,
+    option(
+        "--image", panel=DATA, metavar="SIZE",
+        help="The columns are pixels of images: 28x28, 32x32x3 or 3x32x32.",
+    ),
+]  # fmt: skip
+Series = Annotated[
+    bool,
+    option("--series", panel=DATA, help="The columns are the steps of one series a row."),
+]
 SpaceFile = Annotated[
     Path | None,
     option("--space", panel=SPACE, metavar="FILE", help="Ranges from a TOML file."),
@@ -125,10 +136,32 @@ StudyName = Annotated[
 ]
 
 
-def _range(flag: str, what: str) -> Any:
-    return option(flag, panel=SPACE, metavar="RANGE", help=what)
+def _range(flag: str, what: str, panel: str = SPACE) -> Any:
+    return option(flag, panel=panel, metavar="RANGE", help=what)
 
 
+CNN, RNN = "Convolutional networks", "Recurrent networks"
+Model = Annotated[str | None, _range("--model", "mlp, cnn for images and series, rnn for series.")]
+Blocks = Annotated[str | None, _range("--blocks", "How many blocks of convolution.", CNN)]
+Channels = Annotated[
+    str | None, _range("--channels", "Of the first block; they double with each pooling.", CNN)
+]
+Kernel = Annotated[str | None, _range("--kernel", "Pixels or steps on a side of a kernel.", CNN)]
+Norm = Annotated[str | None, _range("--norm", "batch or none.", CNN)]
+Pool = Annotated[str | None, _range("--pool", "max halves the resolution; or none.", CNN)]
+Gather = Annotated[str | None, _range("--gather", "flatten, or the mean over all places.", CNN)]
+Head = Annotated[
+    str | None, _range("--head", "Units of a dense layer before the outputs; 0 for none.", CNN)
+]
+Augment = Annotated[
+    str | None, _range("--augment", "Examples changed anew: none, shift, flip or crop.", CNN)
+]
+Cell = Annotated[str | None, _range("--cell", "gru or lstm.", RNN)]
+RnnLayers = Annotated[str | None, _range("--rnn-layers", "How many recurrent layers.", RNN)]
+RnnUnits = Annotated[str | None, _range("--rnn-units", "Units of a recurrent layer.", RNN)]
+States = Annotated[
+    str | None, _range("--states", "What the outputs see: last, mean or max of the states.", RNN)
+]
 HiddenLayers = Annotated[str | None, _range("--hidden-layers", "How many hidden layers.")]
 Units = Annotated[str | None, _range("--units", "Units of a hidden layer.")]
 LayerShape = Annotated[str | None, _range("--shape", "flat, or taper: each layer half as wide.")]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,11 @@ from nntune.data.plan import Plan, plan_of
 from nntune.errors import DataError, RefusedError
 from nntune.stacks import shape_of
 from nntune.study import Trial, View
-from nntune.trials import Problem, Progress, Setting, Shape
+from nntune.trials import AnyShape, Problem, Progress, Setting
 from nntune.workers import Workers
 
 Rows = Dataset | Learning  # both have training and validation rows
-_FIELDS = (
-    "source", "target", "task", "ignore", "categorical", "numeric", "valid", "test", "seed", "cv",
-    "group",
-)  # fmt: skip
+_FIELDS = tuple(field.name for field in fields(Request))
 
 
 def request_of(view: View, source: str | None = None) -> Request:
@@ -34,18 +32,18 @@ def request_of(view: View, source: str | None = None) -> Request:
         DataError: the study does not say, or its data came from standard input.
     """
     data = view.definition.data
-    fields: dict[str, Any] = {key: data[key] for key in ("source", "target", "task") if key in data}
-    fields |= {"seed": view.definition.seed}
-    fields |= {key: value for key, value in data.get("request", {}).items() if key in _FIELDS}
+    asked: dict[str, Any] = {key: data[key] for key in ("source", "target", "task") if key in data}
+    asked |= {"seed": view.definition.seed}
+    asked |= {key: value for key, value in data.get("request", {}).items() if key in _FIELDS}
     if source is not None:
-        fields["source"] = source
-    if "source" not in fields or fields["source"] == "-":
+        asked["source"] = source
+    if "source" not in asked or asked["source"] == "-":
         raise DataError(
             f"study '{view.name}' does not say where its data are; --data FILE says it."
         )
     for name in ("ignore", "categorical", "numeric"):
-        fields[name] = tuple(fields.get(name, ()))
-    return Request(**fields)
+        asked[name] = tuple(asked.get(name, ()))
+    return Request(**asked)
 
 
 def plan_again(view: View, source: str | None = None) -> Plan:
@@ -74,7 +72,9 @@ def check_same(view: View, source: str, fingerprint: str) -> None:
 def problem_of(rows: Rows) -> Problem:
     """The size and kind of what is to be learnt from rows."""
     count, inputs = rows.train.x.shape
-    return Problem(inputs, count, len(rows.classes), rows.target_scale, len(rows.folds))
+    return Problem(
+        inputs, count, len(rows.classes), rows.target_scale, len(rows.folds), grid=rows.grid
+    )
 
 
 def arrays_of(rows: Rows) -> dict[str, NDArray[Any]]:
@@ -109,7 +109,7 @@ class Retrainer:
         """The whole configuration."""
         return self._view.space.params(trial.params)
 
-    def shape(self, trial: Trial, rows: Rows) -> Shape:
+    def shape(self, trial: Trial, rows: Rows) -> AnyShape:
         return shape_of(self.params(trial), problem_of(rows))
 
     def setting(

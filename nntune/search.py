@@ -392,8 +392,6 @@ class Proposer:
 
     def __call__(self, trials: Sequence[Trial], count: int) -> list[dict[str, Any]]:
         """Configurations of the next trials, as Optuna keeps them."""
-        from nntune.tpe import sobol
-
         first, study_seed = len(trials), self._definition.seed
         if not self._distributions:
             return [{} for _ in range(count)]
@@ -401,15 +399,21 @@ class Proposer:
         rest = count - len(default)
         if self._definition.sampler == "qmc":
             before = max(first - 1, 0)
-            return default + sobol(self._distributions, before + rest, [study_seed, 3])[before:]
+            return default + self._even(before + rest)[before:]
         if not first and self._definition.sampler == "tpe":
-            return default + sobol(self._distributions, rest, [study_seed, 3])
+            return default + self._even(rest)
         if self._definition.sampler == "tpe":  # all trials have ended, which they do once
             self._known += [_observation(trial) for trial in trials[len(self._known) :]]
         return default + self._sampler.propose(
             self._known, self._distributions, rest, [study_seed, 3, first],
-            maximize=self._definition.direction == "maximize",
+            maximize=self._definition.direction == "maximize", conditions=self._space.conditions,
         )  # fmt: skip
+
+    def _even(self, count: int) -> list[dict[str, Any]]:
+        from nntune.tpe import sobol
+
+        seed = [self._definition.seed, 3]
+        return sobol(self._distributions, count, seed, self._space.conditions)
 
 
 def _observation(trial: Trial) -> "Observation":

@@ -19,7 +19,7 @@ from nntune.metrics import METRICS, metric_for
 from nntune.progress import Display
 from nntune.retraining import arrays_of, problem_of
 from nntune.search import Budget, Plan, Search, rungs
-from nntune.space import Space, build
+from nntune.space import Space, asked_ranges, build
 from nntune.stacks import epoch_seconds
 from nntune.study import Definition, View, Writer
 from nntune.trials import Problem
@@ -63,7 +63,7 @@ def run(options: Options, *, quiet: bool = False) -> View:
         Error: see the kinds in nntune.errors.
     """
     _check(options)
-    build(options.ranges, options.space_file)  # mistakes in ranges before reading the data
+    asked_ranges(options.ranges, options.space_file)  # mistakes in them before reading the data
     name = options.study or study_name(options.request.source)
     path = options.db or study.default_path(name)
     product = _stored_product(path, name)
@@ -73,7 +73,8 @@ def run(options: Options, *, quiet: bool = False) -> View:
     with one_thread() if count == 0 else nullcontext(), Workers(count, options.device) as workers:
         dataset = load(options.request)
         metric = metric_for(dataset.task, options.metric)
-        space = build(options.ranges, options.space_file, rows=len(dataset.train.x))
+        space = build(options.ranges, options.space_file, len(dataset.train.x), dataset.grid)
+        _check_model(space, dataset)
         workers.use_device()
         product = product or workers.fastest_product()
         definition = _definition(options, dataset, space, metric, product)
@@ -110,6 +111,8 @@ def search(
     cv: int | None = None,
     group: str | None = None,
     seed: int = 0,
+    image: str | None = None,
+    series: bool = False,
     study: str | None = None,
     db: str | Path | None = None,
     patience: int | None = None,
@@ -144,6 +147,8 @@ def search(
         cv: folds to validate on in turn, instead of one split.
         group: column whose equal values stay together in one split.
         seed: fixes the split, the draws and the training.
+        image: the columns are pixels of images of this size, such as 28x28.
+        series: the columns are the steps of one series a row.
         study: its name; that of the data file if not given.
         db: its file, instead of studies/NAME.db.
         patience: epochs without a better value before a training stops.
@@ -170,7 +175,9 @@ def search(
         )
     names = tuple(ignore), tuple(categorical), tuple(numeric)
     valid, test = (None if file is None else str(file) for file in (valid, test))
-    request = Request(str(source), target, task, *names, valid, test, seed, cv, group)
+    request = Request(
+        str(source), target, task, *names, valid, test, seed, cv, group, image, series
+    )
     options = Options(
         request=request,
         metric=metric,
@@ -207,9 +214,11 @@ def _command(request: Request, metric: str | None, patience: int | None) -> str:
     given += [("--valid", request.valid), ("--test", request.test)]
     given += [("--cv", None if request.cv is None else str(request.cv))]
     given += [("--group-col", request.group)]
+    given += [("--image", request.image)]
     given += [("--seed", str(request.seed))] if request.seed else []
     given += [("--patience", str(patience))] if patience else []
     words = [word for flag, value in given if value is not None for word in (flag, value)]
+    words += ["--series"] * request.series
     return shlex.join(["nntune", "search", request.source, *words])
 
 
@@ -234,6 +243,15 @@ def _check(options: Options) -> None:
     if "/" in (options.study or ""):
         raise UsageError(
             f"--study {options.study}: a name has no slash; --db FILE says where the study is kept."
+        )
+
+
+def _check_model(space: Space, dataset: Dataset) -> None:
+    families = {str(model) for model in space.models} - {"mlp"}
+    if families and dataset.grid is None:
+        raise UsageError(
+            f"--model {min(families)}: the columns of {dataset.name} are no images or series; "
+            "--image HEIGHTxWIDTH or --series says that they are."
         )
 
 

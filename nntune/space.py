@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeAlias, cast
 
 from nntune.errors import UsageError, did_you_mean
+from nntune.families import FAMILIES, Grid
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -36,9 +37,17 @@ class _Rule(NamedTuple):
     high: float = 0
     limits: str = ""
     options: tuple[str, ...] = ()
+    families: tuple[str, ...] = FAMILIES  # that have it
 
 
 RULES = {
+    "model": _Rule(
+        str,
+        "mlp",
+        "mlp",
+        "cnn for images, cnn and rnn for series, mlp for all else",
+        options=FAMILIES,
+    ),
     "hidden_layers": _Rule(
         int,
         "1:4",
@@ -47,6 +56,7 @@ RULES = {
         1,
         100,
         "a network has 1 to 100 hidden layers",
+        families=("mlp",),
     ),
     "units": _Rule(
         int,
@@ -56,6 +66,7 @@ RULES = {
         1,
         65536,
         "a layer has 1 to 65536 units",
+        families=("mlp",),
     ),
     "shape": _Rule(
         str,
@@ -63,6 +74,115 @@ RULES = {
         "flat",
         "TabM, AutoGluon and RealMLP give all hidden layers one width",
         options=("flat", "taper"),
+        families=("mlp",),
+    ),
+    "blocks": _Rule(
+        int,
+        "2:4",
+        3,
+        "LeNet has 2 blocks of convolution, the FCN of Wang et al. 2017 has 3",
+        1,
+        12,
+        "a network has 1 to 12 blocks of convolution",
+        families=("cnn",),
+    ),
+    "channels": _Rule(
+        int,
+        "16,32,64",
+        32,
+        "of the first block; it doubles with each pooling, up to four times as many",
+        1,
+        1024,
+        "a block has 1 to 1024 channels",
+        families=("cnn",),
+    ),
+    "kernel": _Rule(
+        int,
+        "3,5",
+        3,
+        "3 and 5 in nearly all networks for images; series get 7 and 9 too",
+        1,
+        101,
+        "a kernel has 1 to 101 places on a side",
+        families=("cnn",),
+    ),
+    "norm": _Rule(
+        str,
+        "batch",
+        "batch",
+        "batch normalisation as in the FCN and ResNet of Wang et al. 2017",
+        options=("batch", "none"),
+        families=("cnn",),
+    ),
+    "pool": _Rule(
+        str,
+        "max",
+        "max",
+        "halves the resolution after a block; series may keep it, as the FCN does",
+        options=("max", "none"),
+        families=("cnn",),
+    ),
+    "gather": _Rule(
+        str,
+        "flatten,mean",
+        "flatten",
+        "LeNet keeps every place, the FCN takes the mean over all",
+        options=("flatten", "mean"),
+        families=("cnn",),
+    ),
+    "head": _Rule(
+        int,
+        "0,64,128",
+        64,
+        "units of a dense layer before the outputs; LeNet has 84, the FCN none",
+        0,
+        65536,
+        "a head has 0 to 65536 units",
+        families=("cnn",),
+    ),
+    "augment": _Rule(
+        str,
+        "none",
+        "none",
+        "shift moves an example by up to a tenth, flip mirrors it, crop enlarges a part",
+        options=("none", "shift", "flip", "crop"),
+        families=("cnn",),
+    ),
+    "cell": _Rule(
+        str,
+        "gru,lstm",
+        "gru",
+        "the two that are in use",
+        options=("gru", "lstm"),
+        families=("rnn",),
+    ),
+    "rnn_layers": _Rule(
+        int,
+        "1,2",
+        1,
+        "one is the usual number, two the next",
+        1,
+        8,
+        "a network has 1 to 8 recurrent layers",
+        families=("rnn",),
+    ),
+    "rnn_units": _Rule(
+        int,
+        "32,64,128",
+        64,
+        "32 to 128 in textbooks",
+        1,
+        4096,
+        "a recurrent layer has 1 to 4096 units",
+        families=("rnn",),
+    ),
+    "states": _Rule(
+        str,
+        "last,mean,max",
+        "last",
+        "what the outputs see of a series: its last state, or their mean or maximum",
+        options=("last", "mean", "max"),
+        families=("rnn",),
     ),
     "dropout": _Rule(
         float,
@@ -120,6 +240,7 @@ RULES = {
         "relu",
         "AutoGluon tunes relu and elu, FCNet relu and tanh; relu is first in both",
         options=("relu", "tanh", "gelu", "silu"),
+        families=("mlp", "cnn"),
     ),
     "optimizer": _Rule(
         str,
@@ -301,7 +422,11 @@ class Hyperparameter:
 
 @dataclass(frozen=True)
 class Space:
-    """A range for every hyperparameter, in the order of `NAMES`."""
+    """A range for every hyperparameter, in the order of `NAMES`.
+
+    Where several families may be drawn, a hyperparameter exists only in the trials of those that
+    have it.
+    """
 
     hyperparameters: tuple[Hyperparameter, ...]
 
@@ -311,13 +436,30 @@ class Space:
     @cached_property
     def default(self) -> dict[str, Value]:
         """The configuration of trial 0: each default, or the closest value that is allowed."""
-        return {each.name: each.nearest(RULES[each.name].default) for each in self.hyperparameters}
+        nearest = {
+            each.name: each.nearest(RULES[each.name].default) for each in self.hyperparameters
+        }
+        return {each.name: nearest[each.name] for each in self.of(nearest.get("model"))}
+
+    @property
+    def models(self) -> tuple[Value, ...]:
+        """The families that may be drawn."""
+        found = [each.choices for each in self.hyperparameters if each.name == "model"]
+        return found[0] if found else ("mlp",)
+
+    def of(self, family: object) -> list[Hyperparameter]:
+        """The hyperparameters that exist in a family; all if none is named."""
+        return [
+            each
+            for each in self.hyperparameters
+            if family is None or family in RULES[each.name].families
+        ]
 
     def distributions(self) -> "dict[str, BaseDistribution]":
         """What Optuna samples.
 
         Zero or a log range becomes `NAME_zero` and `NAME`; a trial has `NAME` only if `NAME_zero`
-        is False. Fixed hyperparameters are left out.
+        is False. Fixed hyperparameters are left out. See `conditions` for what else is absent.
         """
         return {
             name: distribution
@@ -325,16 +467,38 @@ class Space:
             for name, distribution in each.distributions().items()
         }
 
+    @cached_property
+    def conditions(self) -> dict[str, tuple[str, tuple[Value, ...]]]:
+        """Parameters that exist in some families only: what says so, and its values with them."""
+        found: dict[str, tuple[str, tuple[Value, ...]]] = {}
+        for each in self.hyperparameters:
+            having = tuple(m for m in self.models if m in RULES[each.name].families)
+            if having != self.models:
+                found |= {name: ("model", having) for name in each.distributions()}
+        return found
+
     def suggest(self, trial: "Trial") -> dict[str, Value]:
         """Ask an Optuna trial for a configuration, fixed values filled in."""
-        return {each.name: _suggest(each, trial) for each in self.hyperparameters}
+        found: dict[str, Value] = {}
+        for each in self.hyperparameters:
+            if "model" not in found or found["model"] in RULES[each.name].families:
+                found[each.name] = _suggest(each, trial)
+        return found
 
     def params(self, optuna_params: Mapping[str, Any]) -> dict[str, Value]:
         """The whole configuration behind the parameters that Optuna keeps."""
-        return {
+        found = {
             name: 0.0 if optuna_params.get(zero) else optuna_params.get(name, fixed)
             for name, zero, fixed in self._keys
         }
+        if "model" not in found:
+            return found
+        return {name: found[name] for name in self._names[found["model"]]}
+
+    @cached_property
+    def _names(self) -> dict[object, list[str]]:
+        """The hyperparameters of each family."""
+        return {model: [each.name for each in self.of(model)] for model in self.models}
 
     @cached_property
     def _keys(self) -> list[tuple[str, str, Any]]:
@@ -347,7 +511,7 @@ class Space:
     def optuna_params(self, params: Mapping[str, Value]) -> dict[str, Value]:
         """What Optuna keeps of a whole configuration; the inverse of `params`."""
         kept: dict[str, Value] = {}
-        for each in self.hyperparameters:
+        for each in self.of(params.get("model")):
             is_zero = each.zero and params[each.name] == 0
             if each.zero:
                 kept[f"{each.name}_zero"] = is_zero
@@ -368,30 +532,59 @@ class Space:
 
         A `wider` range holds every value of this one, so that old trials stay valid in it.
         """
+        both = {each.name: each for each in other.hyperparameters}
         return [
             (ours.name, ours.text, theirs.text, _change(ours, theirs))
-            for ours, theirs in zip(self.hyperparameters, other.hyperparameters, strict=True)
-            if ours != theirs
+            for ours in self.hyperparameters
+            if (theirs := both.get(ours.name, ours)) != ours
         ]
 
 
-def build(overrides: Mapping[str, str], file: Path | None = None, rows: int | None = None) -> Space:
+def build(
+    overrides: Mapping[str, str],
+    file: Path | None = None,
+    rows: int | None = None,
+    grid: Grid | None = None,
+) -> Space:
     """The space in force: the defaults, then what the TOML file says, then the flags.
+
+    It holds the hyperparameters of the families that `model` may be, and `model` itself where
+    features form a grid.
 
     Args:
         overrides: hyperparameter name to range, as the flags give them.
         file: a TOML file, see `parse_toml`.
         rows: training rows; small tables get smaller default batches and more epochs.
+        grid: where the features form an image or a series.
+
+    Raises:
+        UsageError: a name, a range or the file is wrong, or belongs to another family.
+    """
+    asked = asked_ranges(overrides, file)
+    models = asked.get("model") or parse("model", _default_text("model", rows, grid))
+    found = {name: parse(name, _default_text(name, rows, grid)) for name in NAMES}
+    having = {n for n in NAMES if set(models.choices) & set(RULES[n].families)}
+    for name in asked:
+        if name not in having:
+            flag, of = name.replace("_", "-"), " and ".join(RULES[name].families)
+            raise UsageError(f"--{flag} is for {of}, and --model is {models.text} here.")
+    found |= asked | {"model": models}
+    if models.choices == ("mlp",) and grid is None:  # a table leaves no choice
+        having.remove("model")
+    return Space(tuple(each for name, each in found.items() if name in having))
+
+
+def asked_ranges(
+    overrides: Mapping[str, str], file: Path | None = None
+) -> dict[str, Hyperparameter]:
+    """What flags and the TOML file say, the flags first.
 
     Raises:
         UsageError: a name, a range or the file is wrong.
     """
-    found = {name: parse(name, _default_text(name, rows)) for name in NAMES}
-    if file is not None:
-        for name, text in parse_toml(_read(file), str(file)).items():
-            found[name] = parse(name, text, f"{file}: {name}")
-    found |= {name: parse(name, text) for name, text in overrides.items()}
-    return Space(tuple(found.values()))
+    entries = {} if file is None else parse_toml(_read(file), str(file))
+    found = {name: parse(name, text, f"{file}: {name}") for name, text in entries.items()}
+    return found | {name: parse(name, text) for name, text in overrides.items()}
 
 
 def parse(name: str, text: str, where: str | None = None) -> Hyperparameter:
@@ -674,7 +867,9 @@ def _read(file: Path) -> str:
         raise UsageError(f"{file} cannot be read as a space file: {error.strerror}") from None
 
 
-def _default_text(name: str, rows: int | None) -> str:
+def _default_text(name: str, rows: int | None, grid: Grid | None) -> str:
+    if grid is not None and (text := _grid_text(name, rows, grid)):
+        return text
     if name == "epochs" and rows is not None:
         # As many steps as 2,500 rows give: 400 epochs took concrete (659 rows) from a test error
         # of 5.36 to 5.18, and small tables cost little.
@@ -684,6 +879,18 @@ def _default_text(name: str, rows: int | None) -> str:
     fitting = [size for size in (8, 16, 32, 64, 128, 256) if size <= max(8, rows / 4)]
     usual = [size for size in fitting if size >= 32]
     return ",".join(map(str, usual if len(usual) > 1 else fitting[-2:]))
+
+
+def _grid_text(name: str, rows: int | None, grid: Grid) -> str | None:
+    """Another default where features form an image or a series."""
+    if name == "epochs" and rows is not None and rows > _MANY:
+        return "30"  # an epoch takes minutes where one of a perceptron takes seconds
+    is_series = len(grid.size) == 1
+    series = {"model": "cnn,rnn", "kernel": "3,5,7,9", "pool": "max,none"}
+    return series.get(name) if is_series else {"model": "cnn"}.get(name)
+
+
+_MANY = 20_000  # training rows
 
 
 def _suggest(each: Hyperparameter, trial: "Trial") -> Value:

@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nntune.trials import Problem, Progress, Shape, hidden_widths
+from nntune.families import Convolutional, Recurrent
+from nntune.trials import AnyShape, Problem, Progress, Shape, hidden_widths
 
 # Measured with 1 to 32 members of eight shapes: a member gets cheaper until the stack touches
 # about 6 MB, where it leaves the caches, and 20 to 80 % cheaper the smaller its network is.
@@ -18,12 +19,23 @@ _LARGEST_STACK = 32
 
 # Seconds, measured on one core of a 2.6 GHz server; only their ratios matter.
 _CALL, _OPERATION, _PARAMETER, _ACTIVATION = 2e-6, 1 / 8e10, 28 / 2e10, 2e-9
+_DERIVED = 4e-9  # an activation whose gradient torch derives
 
 
-def shape_of(params: Mapping[str, Any], problem: Problem) -> Shape:
+def shape_of(params: Mapping[str, Any], problem: Problem) -> AnyShape:
     """The network that a configuration describes."""
-    hidden = hidden_widths(params["hidden_layers"], params["units"], params["shape"])
-    return Shape(problem.inputs, hidden, problem.classes or 1, params["activation"])
+    outputs, grid = problem.classes or 1, problem.grid
+    family = params.get("model", "mlp")
+    if family == "mlp":
+        hidden = hidden_widths(params["hidden_layers"], params["units"], params["shape"])
+        return Shape(problem.inputs, hidden, outputs, params["activation"])
+    assert grid is not None
+    if family == "rnn":
+        layers, units, states = params["rnn_layers"], params["rnn_units"], params["states"]
+        return Recurrent(problem.inputs, grid, params["cell"], layers, units, states, outputs)
+    named = ("blocks", "channels", "kernel", "norm", "pool", "gather", "head", "activation")
+    own: dict[str, Any] = {name: params[name] for name in (*named, "augment")}
+    return Convolutional(inputs=problem.inputs, grid=grid, outputs=outputs, **own)
 
 
 def stacks(
@@ -61,21 +73,30 @@ def epoch_seconds(params: Mapping[str, Any], problem: Problem, members: int = 1)
     return steps * step_seconds(shape_of(params, problem), params["batch_size"], members)
 
 
-def working_set(shape: Shape, batch_size: int) -> int:
+def working_set(shape: AnyShape, batch_size: int) -> int:
     """Bytes of a member that a training step touches: parameters, moments and activations.
 
     >>> working_set(Shape(64, (128, 128), 10), 128) >> 10
     792
     """
-    return 4 * (4 * shape.parameters + 3 * batch_size * sum(shape.hidden))
+    return 4 * (4 * shape.parameters + 3 * batch_size * _activations(shape))
 
 
-def step_seconds(shape: Shape, batch_size: int, members: int = 1) -> float:
+def step_seconds(shape: AnyShape, batch_size: int, members: int = 1) -> float:
     """Estimated duration of a training step of a stack on one core, within a factor of two."""
-    calls = 12 + 10 * len(shape.hidden)
-    own: float = (
-        6 * batch_size * shape.weights * _OPERATION
-        + shape.parameters * _PARAMETER
-        + batch_size * sum(shape.hidden) * _ACTIVATION
-    )
+    if isinstance(shape, Shape):
+        calls, operations = 12 + 10 * len(shape.hidden), shape.weights
+        own = batch_size * sum(shape.hidden) * _ACTIVATION
+    else:
+        calls, operations = 30, sum(layer.operations for layer in shape.layers)
+        calls += 30 * len(shape.layers) * members
+        own = batch_size * (2 * operations * _OPERATION + _activations(shape) * _DERIVED)
+    own += 6 * batch_size * operations * _OPERATION + shape.parameters * _PARAMETER
     return calls * _CALL + members * own
+
+
+def _activations(shape: AnyShape) -> int:
+    """Numbers that a row leaves behind in the layers of a network."""
+    if isinstance(shape, Shape):
+        return sum(shape.hidden)
+    return sum(layer.activations for layer in shape.layers)

@@ -8,6 +8,7 @@ Randomness comes from the seed of a call alone: the same seed and trials give th
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
@@ -38,8 +39,14 @@ _JOE_KUO = (
     (0,), (0, 1), (1, 1, 3), (1, 1, 3, 1), (2, 1, 1, 1), (1, 1, 1, 3, 3), (4, 1, 3, 5, 13),
     (2, 1, 1, 5, 5, 17), (4, 1, 1, 5, 5, 5), (7, 1, 1, 7, 11, 19), (11, 1, 1, 5, 1, 1),
     (13, 1, 1, 1, 3, 11), (14, 1, 3, 5, 5, 31), (1, 1, 3, 3, 9, 7, 49), (13, 1, 1, 1, 15, 21, 21),
-    (16, 1, 3, 1, 13, 27, 49),
+    (16, 1, 3, 1, 13, 27, 49), (19, 1, 1, 1, 15, 7, 5), (22, 1, 3, 1, 15, 13, 25),
+    (25, 1, 1, 5, 5, 19, 61), (1, 1, 3, 7, 11, 23, 15, 103), (4, 1, 3, 7, 13, 13, 15, 69),
+    (7, 1, 1, 3, 13, 7, 35, 63), (8, 1, 3, 5, 9, 1, 25, 53), (14, 1, 3, 1, 13, 9, 35, 107),
+    (19, 1, 3, 1, 5, 27, 61, 31), (21, 1, 1, 5, 11, 19, 41, 61), (28, 1, 3, 5, 3, 3, 13, 69),
+    (31, 1, 1, 7, 13, 1, 19, 1), (32, 1, 3, 7, 5, 13, 19, 59), (37, 1, 1, 3, 9, 25, 29, 41),
+    (41, 1, 3, 5, 13, 23, 1, 55), (42, 1, 3, 7, 3, 13, 59, 17),
 )  # fmt: skip
+Condition: TypeAlias = tuple[str, tuple[Any, ...]]  # a parameter, and those of its values
 COMPLETE = math.inf
 FAILED = -math.inf
 
@@ -82,7 +89,7 @@ class _Dimension:
     edges: Floats  # (cells + 1,)
     centers: Floats  # (cells,)
     nominal: bool  # no order among the cells
-    switch: str  # the parameter that must be False for this one to exist, or nothing
+    switches: tuple["Condition", ...]  # which others decide whether it exists
 
     @property
     def widths(self) -> Floats:
@@ -166,8 +173,10 @@ class _History:
     cells: Integers  # (dimensions, trials)
 
     @classmethod
-    def empty(cls, distributions: Mapping[str, BaseDistribution]) -> "_History":
-        dimensions = _dimensions(distributions)
+    def empty(
+        cls, distributions: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition]
+    ) -> "_History":
+        dimensions = _dimensions(distributions, conditions)
         nothing, cells = np.zeros(0, np.int64), np.zeros((len(dimensions), 0), np.int64)
         return cls(
             dict(distributions), dimensions, frozenset(), nothing, np.zeros(0), np.zeros(0), cells
@@ -237,6 +246,7 @@ class BatchTPESampler(BaseSampler):
         seed: int | Sequence[int],
         *,
         maximize: bool = False,
+        conditions: Mapping[str, Condition] = MappingProxyType({}),
     ) -> list[Params]:
         """Parameters of `count` new trials, a function of the arguments alone.
 
@@ -247,18 +257,18 @@ class BatchTPESampler(BaseSampler):
             count: trials to propose.
             seed: fixes all randomness.
             maximize: larger values are better.
+            conditions: parameters that exist only with some values of another.
         """
-        return self._proposed(("",), trials, distributions, (count, maximize), seed)
+        history = self._history(("",), trials, distributions, conditions)
+        return self._proposed(history, trials, (count, maximize), seed)
 
     def _proposed(
         self,
-        study: tuple[str],
+        history: "_History",
         trials: Sequence[FrozenTrial | Observation],
-        distributions: Mapping[str, BaseDistribution],
         how: tuple[int, bool],
         seed: int | Sequence[int],
     ) -> list[Params]:
-        history = self._history(study, trials, distributions)
         draw = np.random.default_rng(np.random.SeedSequence(seed))
         count, maximize = how
         if not history.dimensions:
@@ -287,6 +297,7 @@ class BatchTPESampler(BaseSampler):
         study: tuple[str],
         trials: Sequence[FrozenTrial | Observation],
         distributions: Mapping[str, BaseDistribution],
+        conditions: Mapping[str, Condition] = MappingProxyType({}),
     ) -> _History:
         key = study + tuple(distributions)
         history = self._histories.get(key)
@@ -296,7 +307,7 @@ class BatchTPESampler(BaseSampler):
             or history.distributions != distributions
             or not history.known <= numbers
         ):
-            history = _History.empty(distributions)
+            history = _History.empty(distributions, conditions)
         # Several threads may ask: each keeps the history that it made.
         history = self._histories[key] = history.extended(trials)
         return history
@@ -337,17 +348,21 @@ class BatchTPESampler(BaseSampler):
         others = [each for each in study.get_trials(deepcopy=False) if each.number != trial.number]
         maximize = study.direction == StudyDirection.MAXIMIZE
         seed = [int(self._seed), trial.number, stream]  # type: ignore[arg-type]
-        return self._proposed((study.study_name,), others, space, (1, maximize), seed)[0]
+        history = self._history((study.study_name,), others, space)
+        return self._proposed(history, others, (1, maximize), seed)[0]
 
 
 def sobol(
-    distributions: Mapping[str, BaseDistribution], count: int, seed: int | Sequence[int]
+    distributions: Mapping[str, BaseDistribution],
+    count: int,
+    seed: int | Sequence[int],
+    conditions: Mapping[str, Condition] = MappingProxyType({}),
 ) -> list[Params]:
-    """Parameters of `count` trials that cover the space evenly, of at most 16 parameters.
+    """Parameters of `count` trials that cover the space evenly, of at most 32 parameters.
 
     Sobol points under a random digital shift, which keeps their balance.
     """
-    dimensions = _dimensions(distributions)
+    dimensions = _dimensions(distributions, conditions)
     points = sobol_points(count, len(dimensions))
     shift = np.random.default_rng(np.random.SeedSequence(seed)).integers(
         2**SOBOL_BITS, size=len(dimensions)
@@ -407,7 +422,7 @@ def _picks(
     gains = [
         np.log(table[cells]) for table, cells in zip(good, candidates, strict=True)
     ]  # each (count, CANDIDATES)
-    switches = [_switch_place(dimensions, each) for each in dimensions]
+    switches = [_switch_places(dimensions, each) for each in dimensions]
     taken = _taken(history, running)
     picks = np.full((count, len(dimensions)), -1)
     for slot in range(count):
@@ -415,7 +430,7 @@ def _picks(
         scores = np.zeros(drawn.shape)
         for place, table in enumerate(bad):
             losses = np.log(table[drawn[place]] / table.sum())
-            exists = 1 if switches[place] is None else drawn[switches[place]] == 0
+            exists = _switched_on(drawn, switches[place])
             scores[place] = (gains[place][slot] - losses) * exists
         pick = _best(scores.sum(axis=0), _existing(drawn, switches), taken)
         for table, rows, cell in zip(bad, liars, pick, strict=True):
@@ -453,12 +468,21 @@ def _candidates(good: list[Floats], count: int, draw: np.random.Generator) -> In
     )
 
 
-def _existing(drawn: Integers, switches: Sequence[int | None]) -> Integers:
+def _switched_on(
+    drawn: Integers, switches: Sequence[tuple[int, list[int]]]
+) -> NDArray[np.bool_]:  # (candidates,)
+    """Candidates, one a column, in which a parameter of these switches exists."""
+    found = np.ones(drawn.shape[1], np.bool_)
+    for place, cells in switches:
+        found &= np.isin(drawn[place], cells)
+    return found
+
+
+def _existing(drawn: Integers, switches: Sequence[Sequence[tuple[int, list[int]]]]) -> Integers:
     """Candidates, one a row, with -1 for parameters that are switched off."""
     rows = drawn.T.copy()
-    for place, switch in enumerate(switches):
-        if switch is not None:
-            rows[drawn[switch] != 0, place] = -1
+    for place, own in enumerate(switches):
+        rows[~_switched_on(drawn, own), place] = -1
     return rows
 
 
@@ -481,22 +505,28 @@ def _taken(history: _History, running: Integers) -> set[bytes] | None:
     return {np.ascontiguousarray(column).tobytes() for column in cells.T}
 
 
-def _dimensions(distributions: Mapping[str, BaseDistribution]) -> tuple[_Dimension, ...]:
+def _dimensions(
+    distributions: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition]
+) -> tuple[_Dimension, ...]:
     choice = CategoricalDistribution([False, True])
-    switched = {name for name in distributions if distributions.get(f"{name}_zero") == choice}
-    return tuple(
-        _dimension(name, each, f"{name}_zero" if name in switched else "")
-        for name, each in distributions.items()
-    )
+    found = []
+    for name, each in distributions.items():
+        switches = [conditions[name]] if name in conditions else []
+        if distributions.get(f"{name}_zero") == choice:
+            switches.append((f"{name}_zero", (False,)))
+        found.append(_dimension(name, each, tuple(switches)))
+    return tuple(found)
 
 
-def _dimension(name: str, distribution: BaseDistribution, switch: str) -> _Dimension:
+def _dimension(
+    name: str, distribution: BaseDistribution, switches: tuple[Condition, ...]
+) -> _Dimension:
     values = _values(distribution)
     even = np.linspace(0, 1, (len(values) or GRID) + 1)
     middles = (even[1:] + even[:-1]) / 2
     if isinstance(distribution, CategoricalDistribution):
         ordered = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-        return _Dimension(name, distribution, values, even, middles, not ordered, switch)
+        return _Dimension(name, distribution, values, even, middles, not ordered, switches)
     if values and not distribution.single():
         low, high = _bounds(distribution)
         borders = np.linspace(low, high, len(values) + 1)
@@ -505,7 +535,7 @@ def _dimension(name: str, distribution: BaseDistribution, switch: str) -> _Dimen
         if distribution.log:  # type: ignore[attr-defined]
             borders, exact = np.log(borders), np.log(exact)
         even, middles = (borders - low_unit) / span, (exact - low_unit) / span
-    return _Dimension(name, distribution, values, even, middles, False, switch)
+    return _Dimension(name, distribution, values, even, middles, False, switches)
 
 
 def _values(distribution: BaseDistribution) -> tuple[Any, ...]:
@@ -568,16 +598,23 @@ def _params(dimensions: Sequence[_Dimension], units: Floats) -> Params:
     ]
     found = {}
     for each, cell, unit in zip(dimensions, cells, units, strict=True):
-        switch = _switch_place(dimensions, each)
-        if switch is None or cells[switch] == 0:
+        switches = _switch_places(dimensions, each)
+        if all(cells[place] in allowed for place, allowed in switches):
             within = (unit - each.edges[cell]) / (each.edges[cell + 1] - each.edges[cell])
             found[each.name] = each.value(cell, float(within))
     return found
 
 
-def _switch_place(dimensions: Sequence[_Dimension], dimension: _Dimension) -> int | None:
+def _switch_places(
+    dimensions: Sequence[_Dimension], dimension: _Dimension
+) -> list[tuple[int, list[int]]]:
+    """Of each switch its place among the dimensions, and its cells with which this one exists."""
     names = [each.name for each in dimensions]
-    return names.index(dimension.switch) if dimension.switch else None
+    found = []
+    for name, values in dimension.switches:
+        place = names.index(name)
+        found.append((place, [dimensions[place].values.index(value) for value in values]))
+    return found
 
 
 def _gaps(means: Floats) -> Floats:

@@ -10,17 +10,20 @@ examples by (study seed, epoch), and every operation treats members apart.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
+from nntune import autograd, networks
+from nntune.autograd import Differentiated, Draws
 from nntune.metrics import METRICS, log_loss, mean_squared_error
-from nntune.networks import Dropout, Perceptrons, initial, member_buffer
+from nntune.networks import Dropout, Perceptrons, member_buffer
 from nntune.optimizers import Optimizer, Rates
 from nntune.terms import State, Terms
-from nntune.trials import Progress, Setting, Shape
+from nntune.trials import AnyShape, Progress, Setting, Shape
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -85,7 +88,7 @@ def train(
     # Decaying moments of idle units end in denormal numbers, many times slower to add.
     torch.set_flush_denormal(True)
     try:
-        with torch.inference_mode():
+        with _gradients(setting.shape):
             while active:
                 for member in _train_stack(active, setting, examples, until, deadline):
                     done[member.number] = member
@@ -94,6 +97,17 @@ def train(
     finally:
         torch.set_flush_denormal(False)  # torch's default, which this process may be used to
     return [done[member.number] for member in members]
+
+
+@contextmanager
+def _gradients(shape: AnyShape) -> Iterator[None]:
+    """What surrounds training: tensors without history, and this process's random numbers kept."""
+    if isinstance(shape, Shape):  # its gradients are written out
+        with torch.inference_mode():
+            yield
+        return
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        yield
 
 
 def _train_stack(
@@ -202,8 +216,9 @@ class Stack:
         self._members = list(members)
         self.epoch = members[0].epoch
         self._setting, self._examples = setting, examples
-        shape, device = setting.shape.dense, examples.x.device
-        arrays, cut = _arrays(members, setting), setting.shape.sparse_weights
+        device = examples.x.device
+        shape, cut = _dense(setting.shape)
+        arrays = _arrays(members, setting)
         dense = ([row[cut:] for row in rows] for rows in arrays)
         self._parameters, self._first, self._second, self._average, self._best = (
             _stacked(rows, device) for rows in dense
@@ -213,7 +228,7 @@ class Stack:
         self._steps = math.ceil(len(examples.x) / self._rows)
         rates = Rates([m.lr for m in members], [m.l1 for m in members], [m.l2 for m in members])
         self._terms = None
-        if examples.terms is not None:
+        if examples.terms is not None and isinstance(setting.shape, Shape):
             state = State(*([row[:cut] for row in rows] for rows in arrays))
             self._terms = Terms(
                 examples.terms, setting.shape, rates, setting.optimizer, self._rows, state
@@ -223,26 +238,27 @@ class Stack:
             (self._first, self._second), shape.weights, self.epoch * self._steps,
         )  # fmt: skip
         self._noise = self._make_noise(members, device)
-        self._networks: dict[int, Perceptrons] = {}
+        self._networks: dict[int, Perceptrons | Differentiated] = {}
         self._target_steps = max(1, _TARGETS // (examples.outputs * self._rows))
         self._onehot = torch.eye(examples.outputs, device=device)
-        scored = min(_SCORED_ROWS, len(examples.x_valid))
-        self._scorer = Perceptrons(
-            shape, self._average, scored, setting.product, more=self._terms is not None
-        )
+        self._scorer = self._make_scorer(min(_SCORED_ROWS, len(examples.x_valid)))
         self._scores = torch.empty(
             len(members), examples.outputs, len(examples.x_valid), device=device
         )
 
-    def _make_noise(self, members: Sequence[Progress], device: torch.device) -> Dropout | None:
-        rates = np.array([m.dropout for m in members])
-        if not rates.any() or not self._setting.shape.hidden:
-            return None
-        seed = self._setting.seed
+    def _make_noise(
+        self, members: Sequence[Progress], device: torch.device
+    ) -> Dropout | Draws | None:
+        shape, seed = self._setting.shape, self._setting.seed
+        rates = [m.dropout for m in members]
         words = [np.random.SeedSequence([seed, 2, m.number]).generate_state(1, np.uint64)
                  for m in members]  # fmt: skip
         keys = np.concatenate(words).view(np.int64)
-        return Dropout(rates, keys, self._setting.shape.hidden, self._rows, device)
+        if not isinstance(shape, Shape):
+            return Draws(seed, keys.tolist(), rates)
+        if not any(rates) or not shape.hidden:
+            return None
+        return Dropout(np.array(rates), keys, shape.hidden, self._rows, device)
 
     def train_epoch(self, deadline: float) -> bool:
         """One pass over the training rows in the epoch's order; False if time ran out."""
@@ -268,9 +284,8 @@ class Stack:
         count = targets.shape[1]
         network = self._networks.get(count) or self._make_network(count)
         torch.index_select(self._examples.x, 0, rows, out=network.inputs)
-        if self._noise:
-            self._noise.draw(step, count)
-        if self._terms:
+        network.begin(step)
+        if self._terms and isinstance(network, Perceptrons):
             self._terms.read(rows.numpy())
             self._terms.forward(network.more)
         network.forward()
@@ -285,17 +300,31 @@ class Stack:
         # Shorter at first: the average begins with the first step, not with the initial weights.
         weight = max(1 - _AVERAGING, 9 / (9 + step))
         self._average.lerp_(self._parameters, weight)
-        if self._terms:
+        if self._terms and isinstance(network, Perceptrons):
             self._terms.update(network.first_error, step + 1, weight)
 
-    def _make_network(self, rows: int) -> Perceptrons:
-        setting = self._setting
-        network = Perceptrons(
-            setting.shape.dense, self._parameters, rows, setting.product, self._gradients,
-            self._noise, more=self._terms is not None,
-        )  # fmt: skip
+    def _make_network(self, rows: int) -> Perceptrons | Differentiated:
+        shape, noise = self._setting.shape, self._noise
+        network: Perceptrons | Differentiated
+        if isinstance(shape, Shape):
+            assert not isinstance(noise, Draws)
+            network = Perceptrons(
+                shape.dense, self._parameters, rows, self._setting.product, self._gradients,
+                noise, more=self._terms is not None,
+            )  # fmt: skip
+        else:
+            assert isinstance(noise, Draws)
+            network = Differentiated(shape, self._parameters, rows, self._gradients, noise)
         self._networks[rows] = network
         return network
+
+    def _make_scorer(self, rows: int) -> Perceptrons | Differentiated:
+        shape = self._setting.shape
+        if isinstance(shape, Shape):
+            more = self._terms is not None
+            product = self._setting.product
+            return Perceptrons(shape.dense, self._average, rows, product, more=more)
+        return Differentiated(shape, self._average, rows)
 
     def score(self) -> tuple[list[float], list[float]]:
         """Value and loss of each member on the validation rows."""
@@ -306,7 +335,7 @@ class Stack:
         for start in range(0, total, rows):
             start = min(start, total - rows)  # the last rows are scored in a full batch too
             scorer.inputs.copy_(examples.x_valid[start : start + rows])
-            if self._terms and examples.terms_valid is not None:
+            if self._terms and isinstance(scorer, Perceptrons) and examples.terms_valid is not None:
                 self._terms.score(examples.terms_valid[start : start + rows], scorer.more)
             scorer.forward()
             self._scores[:, :, start : start + rows].copy_(scorer.outputs)
@@ -358,10 +387,23 @@ def _of_fold(member: Progress, fold: int, folds: int) -> Progress:
     return member._replace(**parts)
 
 
+def _dense(shape: AnyShape) -> tuple[AnyShape, int]:
+    """The network without its sparse inputs, and how many weights these have."""
+    if isinstance(shape, Shape):
+        return shape.dense, shape.sparse_weights
+    return shape, 0
+
+
+def _initial(shape: AnyShape, seed: int, number: int) -> np.ndarray:
+    if isinstance(shape, Shape):
+        return networks.initial(shape, seed, number)
+    return autograd.initial(shape, seed, number)
+
+
 def _arrays(members: Sequence[Progress], setting: Setting) -> list[list[np.ndarray]]:
     """Parameters, first, second, average and best of each member: as they are, or new."""
     if all(member.parameters is None for member in members):
-        new = [initial(setting.shape, setting.seed, member.number) for member in members]
+        new = [_initial(setting.shape, setting.seed, member.number) for member in members]
         zeros = [np.zeros(len(row), np.float32) for row in new]
         return [new, zeros, zeros, zeros, zeros]
     kept = [(m.parameters, m.first, m.second, m.average, m.best) for m in members]
@@ -375,7 +417,7 @@ def _stacked(rows: Sequence[np.ndarray], device: torch.device) -> torch.Tensor:
     return stacked
 
 
-def _zeros(members: int, shape: Shape, device: torch.device) -> torch.Tensor:
+def _zeros(members: int, shape: AnyShape, device: torch.device) -> torch.Tensor:
     return member_buffer(members, shape.parameters, device=device).zero_()
 
 

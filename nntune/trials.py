@@ -5,9 +5,11 @@ Plain values that travel between processes; importing this module does not impor
 
 import math
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
+
+from nntune.families import Grid, Layered, Part
 
 Product = Literal["numpy", "torch"]  # the library that multiplies matrices
 
@@ -55,6 +57,21 @@ class Shape(NamedTuple):
         """
         return self.weights + sum(b for _, b in self.layers)
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Its tensors in the order of the flat parameters: all weights, then all biases."""
+        if self.terms:
+            size = (self.terms, self.layers[0][1])
+            return (Part("terms", size, "weight", self.inputs), *self.dense.parts)
+        return tuple(
+            Part(f"{place}.{kind}", (b, a) if kind == "weight" else (b,), kind, a)
+            for kind in ("weight", "bias")
+            for place, (a, b) in enumerate(self.layers)
+        )
+
+
+AnyShape: TypeAlias = Shape | Layered
+
 
 def hidden_widths(layers: int, units: int, shape: str) -> tuple[int, ...]:
     """Units of each hidden layer: equal, or halved from layer to layer (at least 4).
@@ -77,12 +94,13 @@ class Problem(NamedTuple):
     folds: int = 1  # rotations of training and validation rows, F
     terms: int = 0  # of the inputs, the last so many are sparse
     filled: float = 0.0  # of these, how many a row has
+    grid: Grid | None = None  # how features form an image or a series
 
 
 class Setting(NamedTuple):
     """What the members of a stack have in common."""
 
-    shape: Shape
+    shape: AnyShape
     batch_size: int
     optimizer: str
     metric: str

@@ -15,20 +15,22 @@ NNTUNE = Path(__file__).parents[1] / "nntune"
 # Room to the rooms that it may import; a line here is a decision, see docs/design.md.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "trials": set(),
+    "families": set(),
+    "trials": {"families"},
     "metrics": {"errors"},
-    "space": {"errors"},
-    "data": {"errors"},
+    "space": {"errors", "families"},
+    "data": {"errors", "families"},
     "study": {"errors", "space"},
     "products": {"trials"},
     "networks": {"products", "trials"},
     "optimizers": set(),
     "terms": {"optimizers", "trials"},
-    "training": {"metrics", "networks", "optimizers", "terms", "trials"},
+    "autograd": {"families", "networks"},
+    "training": {"autograd", "metrics", "networks", "optimizers", "terms", "trials"},
     "failures": {"errors", "trials"},
     "workers": {"errors", "failures", "products", "training", "trials"},
     "tpe": set(),
-    "stacks": {"trials"},
+    "stacks": {"families", "trials"},
     "search": {
         "errors", "failures", "metrics", "space", "stacks", "study", "tpe", "trials", "workers",
     },
@@ -40,10 +42,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "retraining": {"data", "errors", "stacks", "study", "trials", "workers"},
     "bundle": {
-        "data", "errors", "failures", "metrics", "retraining", "study", "trials", "workers",
+        "autograd", "data", "errors", "failures", "families", "metrics", "retraining", "study",
+        "trials", "workers",
     },
     "commands_model": {"bundle", "data", "errors", "options"},
-    "export": {"bundle", "data", "errors", "metrics", "space", "trials"},
+    "export": {
+        "autograd", "bundle", "data", "errors", "families", "metrics", "space", "trials",
+    },
     "commands_db": {"errors", "options", "study"},
     "commands_export": {"bundle", "errors", "export", "options", "space"},
     "commands_report": {"errors", "options", "report"},
@@ -61,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Library to the rooms that may load it when they are imported; others do so inside functions.
 AT_THE_TOP: dict[str, set[str]] = {
-    "torch": {"networks", "optimizers", "products", "terms", "training"},
+    "torch": {"autograd", "networks", "optimizers", "products", "terms", "training"},
     "optuna": {"tpe"},
     "rich": {"progress", "report"},
     "typer": {

@@ -14,6 +14,7 @@ from nntune.data import Encoder, Request, column_names, describe, load, load_tes
 from nntune.data.reading import read
 from nntune.data.splits import split
 from nntune.data.table import Numbers, Strings
+from nntune.families import Grid
 
 HERE = Path(__file__).parent / "data"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -361,14 +362,14 @@ def test_files_for_validation_and_test_are_used_as_they_are(tmp_path: Path) -> N
     assert both.split_summary["files"] == {"valid": "b.csv", "test": "b.csv"}
 
 
-def test_arrays_keep_their_own_test_rows_and_images_are_flattened(tmp_path: Path) -> None:
+def test_arrays_keep_their_own_test_rows_and_know_that_they_are_images(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     x, y = draw.integers(0, 256, (90, 4, 4), np.uint8), np.arange(90) % 3
     path = str(tmp_path / "a.npz")
     np.savez(path, X_train=x[:60], y_train=y[:60], X_test=x[60:], y_test=y[60:])
     data = load(Request(path))
     assert data.counts == {"read": 60, "dropped": 0, "train": 48, "valid": 12, "test": 30}
-    assert "a.npz: examples of 4 x 4 are flattened to 16 numbers" in data.warnings
+    assert data.grid == Grid(1, (4, 4))
     assert load_test(Request(path)).x.shape == (30, 16)
 
 

@@ -222,7 +222,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
     [
         ("lr = ", "{file} is not valid TOML: Invalid value (at end of document)"),
         ("units = 8\nlr = 1 2\n", "{file} is not valid TOML: Expected newline"),
-        ("rate = 1", "{file}: no hyperparameter named 'rate'; there are hidden_layers"),
+        ("rate = 1", "{file}: no hyperparameter named 'rate'; there are model"),
         ('units = "9:1"', "{file}: units 9:1: the bounds are reversed; write 1:9"),
         ("lr = true", "{file}: lr is true or false; write a range in quotes, or a number"),
         ("lr = nan", "{file}: lr nan: nan is not a finite number"),

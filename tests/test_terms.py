@@ -154,7 +154,7 @@ def mixed(count: int) -> list[Progress]:
 
 def same(a: Progress, b: Progress) -> bool:
     arrays = ("parameters", "first", "second", "average", "best")
-    bare = dict.fromkeys(arrays) | {"seconds": 0}
+    bare = dict.fromkeys(arrays) | {"seconds": 0, "elapsed": 0}
     numbers = a._replace(**bare) == b._replace(**bare)
     return numbers and all(np.array_equal(getattr(a, key), getattr(b, key)) for key in arrays)
 

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 from nntune.data.encoding import DATE_PARTS, FAR, TEXT_PARTS, Encoder
 from nntune.data.table import DATE_FORMATS, TIME_FORMATS
 from nntune.errors import DataError
-from nntune.trials import Shape
+from nntune.families import FAMILIES, Convolutional, Grid, Recurrent
+from nntune.trials import AnyShape, Shape
 
 TASKS = ("binary", "multiclass", "regression")
 ACTIVATIONS = ("relu", "tanh", "gelu", "silu")
@@ -62,7 +63,16 @@ def _refused(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-def shapes(facts: dict[str, Any], name: str) -> tuple[Shape, ...]:
+def described(shape: AnyShape) -> dict[str, Any]:
+    """A shape in plain values; `shapes` reads it back."""
+    if isinstance(shape, Shape):
+        return {**shape._asdict(), "hidden": list(shape.hidden)}
+    family = "cnn" if isinstance(shape, Convolutional) else "rnn"
+    grid = {**shape.grid._asdict(), "size": list(shape.grid.size)}
+    return {**shape._asdict(), "family": family, "grid": grid}
+
+
+def shapes(facts: dict[str, Any], name: str) -> tuple[AnyShape, ...]:
     """The shape of each member."""
     try:
         found = tuple(_shape(each) for each in _listed(facts, "shapes"))
@@ -73,8 +83,13 @@ def shapes(facts: dict[str, Any], name: str) -> tuple[Shape, ...]:
     return found
 
 
-def _shape(values: Any) -> Shape:
+def _shape(values: Any) -> AnyShape:
     _hold(isinstance(values, dict), "shapes")
+    family = _one_of(values.get("family", "mlp"), FAMILIES)
+    if family != "mlp":
+        shape = _convolutional(values) if family == "cnn" else _recurrent(values)
+        _hold(shape.grid.features <= shape.inputs, "grid")
+        return shape
     hidden = tuple(_whole(width, 1, _MOST_UNITS) for width in _listed(values, "hidden"))
     _hold(len(hidden) <= _MOST_LAYERS, "hidden")
     return Shape(
@@ -85,7 +100,43 @@ def _shape(values: Any) -> Shape:
     )
 
 
-def facts(values: dict[str, Any], found: tuple[Shape, ...], name: str) -> dict[str, Any]:
+def _convolutional(values: dict[str, Any]) -> Convolutional:
+    return Convolutional(
+        _whole(values["inputs"], 1, _MOST_INPUTS),
+        _grid(values["grid"]),
+        _whole(values["blocks"], 1, 12),
+        _whole(values["channels"], 1, 1024),
+        _whole(values["kernel"], 1, 101),
+        _one_of(values["norm"], ("batch", "none")),
+        _one_of(values["pool"], ("max", "none")),
+        _one_of(values["gather"], ("flatten", "mean")),
+        _whole(values["head"], 0, _MOST_UNITS),
+        _whole(values["outputs"], 1, _MOST_UNITS),
+        _one_of(values["activation"], ACTIVATIONS),
+        _one_of(values["augment"], ("none", "shift", "flip", "crop")),
+    )
+
+
+def _recurrent(values: dict[str, Any]) -> Recurrent:
+    return Recurrent(
+        _whole(values["inputs"], 1, _MOST_INPUTS),
+        _grid(values["grid"]),
+        _one_of(values["cell"], ("gru", "lstm")),
+        _whole(values["depth"], 1, 8),
+        _whole(values["units"], 1, 4096),
+        _one_of(values["states"], ("last", "mean", "max")),
+        _whole(values["outputs"], 1, _MOST_UNITS),
+    )
+
+
+def _grid(values: Any) -> Grid:
+    _hold(isinstance(values, dict), "grid")
+    size = tuple(_whole(side, 1, _MOST_INPUTS) for side in _listed(values, "size"))
+    _hold(len(size) in (1, 2) and isinstance(values["has_gaps"], bool), "grid")
+    return Grid(_whole(values["channels"], 1, _MOST_INPUTS), size, values["has_gaps"])
+
+
+def facts(values: dict[str, Any], found: tuple[AnyShape, ...], name: str) -> dict[str, Any]:
     """The fields of a Bundle but for shapes and parameters."""
     try:
         classes = tuple(_text(label) for label in _listed(values, "classes"))

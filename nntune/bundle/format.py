@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nntune.bundle import checks
 from nntune.bundle.forward import layers
 from nntune.errors import DataError, NotFoundError, RefusedError
-from nntune.trials import Shape
+from nntune.trials import AnyShape, Shape
 
 VERSION = 1  # of the file's format
 _KEY = "nntune"  # in the header's metadata: everything but the weights, as JSON
@@ -31,7 +31,7 @@ class Bundle:
     """A network, or a few that are averaged, with all that it takes to predict from a table.
 
     Attributes:
-        parameters: (P,) of each member: weights of all layers, then biases; see trials.Shape.
+        parameters: (P,) of each member: its shape's parts, one after the other.
         shapes: of each member.
         task: 'binary', 'multiclass' or 'regression'.
         target: name of the predicted column.
@@ -52,7 +52,7 @@ class Bundle:
     """
 
     parameters: tuple[Parameters, ...]
-    shapes: tuple[Shape, ...]
+    shapes: tuple[AnyShape, ...]
     task: str
     target: str
     classes: tuple[str, ...]
@@ -70,13 +70,29 @@ class Bundle:
     data: dict[str, Any]
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> AnyShape:
         """Of the first member; the only one, unless it is an ensemble."""
         return self.shapes[0]
 
     def layers(self, member: int = 0) -> list[tuple[Parameters, Parameters]]:
-        """Weight (outputs, inputs) and bias (outputs,) of each layer of a member, as views."""
-        return layers(self.parameters[member], self.shapes[member])
+        """Weight (outputs, inputs) and bias (outputs,) of each layer of a perceptron, as views."""
+        shape = self.shapes[member]
+        assert isinstance(shape, Shape)
+        return layers(self.parameters[member], shape)
+
+    def tensors(self, member: int = 0) -> dict[str, Parameters]:
+        """Every tensor of a member by its name, as views."""
+        return tensors(self.parameters[member], self.shapes[member])
+
+
+def tensors(flat: Parameters, shape: AnyShape) -> dict[str, Parameters]:
+    """The parts of flat parameters (P,) by their names, as views."""
+    found, place = {}, 0
+    for part in shape.parts:
+        count = math.prod(part.size)
+        found[part.name] = flat[place : place + count].reshape(part.size)
+        place += count
+    return found
 
 
 def write(path: "str | Path", bundle: Bundle, *, force: bool = False) -> None:
@@ -152,14 +168,14 @@ def _put(new: Path, path: Path, *, force: bool) -> None:
 def _serialized(bundle: Bundle) -> bytes:
     from safetensors.numpy import save
 
-    tensors = {}
-    for member in range(len(bundle.parameters)):
-        for layer, (weight, bias) in enumerate(bundle.layers(member)):
-            tensors[f"members.{member}.{layer}.weight"] = np.ascontiguousarray(weight, "<f4")
-            tensors[f"members.{member}.{layer}.bias"] = np.ascontiguousarray(bias, "<f4")
+    kept = {
+        f"members.{member}.{name}": np.ascontiguousarray(tensor, "<f4")
+        for member in range(len(bundle.parameters))
+        for name, tensor in bundle.tensors(member).items()
+    }
     facts = {
         "version": VERSION,
-        "shapes": [{**shape._asdict(), "hidden": list(shape.hidden)} for shape in bundle.shapes],
+        "shapes": [checks.described(shape) for shape in bundle.shapes],
         "sha256": _digest(bundle.parameters),
         "task": bundle.task,
         "target": bundle.target,
@@ -181,7 +197,7 @@ def _serialized(bundle: Bundle) -> bytes:
     if len(text) > _LARGEST_HEADER // 2:  # quoting it once more makes it longer
         raise DataError(f"the encoding takes {len(text) >> 20} MB; the table has too many columns")
     checks.facts(checks.parsed(text.encode(), "the bundle"), bundle.shapes, "the bundle")
-    return save(tensors, {_KEY: text})
+    return save(kept, {_KEY: text})
 
 
 def _digest(parameters: tuple[Parameters, ...]) -> str:
@@ -246,18 +262,16 @@ def _header(path: Path) -> tuple[dict[str, Any], set[str]]:
     return facts, values.keys() - {"__metadata__"}
 
 
-def _parameters(path: Path, names: set[str], shapes: tuple[Shape, ...]) -> tuple[Parameters, ...]:
+def _parameters(
+    path: Path, names: set[str], shapes: tuple[AnyShape, ...]
+) -> tuple[Parameters, ...]:
     """The weights, exactly those that the shapes call for."""
     from safetensors import SafetensorError, safe_open
 
     wanted = {
-        name: size
+        f"members.{member}.{part.name}": list(part.size)
         for member, shape in enumerate(shapes)
-        for layer, (a, b) in enumerate(shape.layers)
-        for name, size in (
-            (f"members.{member}.{layer}.weight", [b, a]),
-            (f"members.{member}.{layer}.bias", [b]),
-        )
+        for part in shape.parts
     }
     total = sum(4 * math.prod(size) for size in wanted.values())
     if names != wanted.keys() or total > path.stat().st_size:
@@ -268,19 +282,13 @@ def _parameters(path: Path, names: set[str], shapes: tuple[Shape, ...]) -> tuple
                 part = file.get_slice(name)
                 if part.get_dtype() != "F32" or part.get_shape() != size:
                     raise DataError(f"{path.name} is damaged: tensor {name} is not {size} of F32.")
-            tensors = {name: file.get_tensor(name) for name in wanted}
+            found = {name: file.get_tensor(name).ravel() for name in wanted}
     except SafetensorError as error:
         raise DataError(f"{path.name} is damaged: {error}.") from None
-    members = tuple(_flat(tensors, member, shape) for member, shape in enumerate(shapes))
+    members = tuple(
+        np.concatenate([found[f"members.{member}.{part.name}"] for part in shape.parts])
+        for member, shape in enumerate(shapes)
+    )
     if not all(np.isfinite(flat).all() for flat in members):
         raise DataError(f"{path.name} is damaged: it has weights that are no finite numbers.")
     return members
-
-
-def _flat(tensors: dict[str, Any], member: int, shape: Shape) -> Parameters:
-    parts = [
-        tensors[f"members.{member}.{layer}.{what}"].ravel()
-        for what in ("weight", "bias")
-        for layer in range(len(shape.layers))
-    ]
-    return np.concatenate(parts).astype(np.float32, copy=False)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nntune.trials import Shape
+from nntune.trials import AnyShape, Shape
 
 Values = NDArray[np.floating[Any]]
 
@@ -45,6 +45,15 @@ def outputs(network: Sequence[tuple[Values, Values]], shape: Shape, x: Values) -
                     h = activate(h)
             result[start : start + _BLOCK] = h
     return result
+
+
+def network_outputs(shape: AnyShape, flat: NDArray[np.float32], x: NDArray[np.float32]) -> Values:
+    """The same of a network of any family by its flat parameters (P,); others need torch."""
+    if isinstance(shape, Shape):
+        return outputs(layers(flat, shape), shape, x)
+    from nntune import autograd
+
+    return autograd.outputs(shape, flat, x)
 
 
 def probabilities(logits: Values) -> NDArray[np.float64]:  # (N, C)

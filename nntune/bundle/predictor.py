@@ -36,7 +36,6 @@ class Predictor:
         self.feature_names_in_ = np.array([f.column for f in self._encoder.features], object)
         self.n_features_in_ = len(self.feature_names_in_)
         self.classes_ = _labels(bundle.classes, kinds.get(bundle.target, "string"))
-        self._layers = [bundle.layers(member) for member in range(len(bundle.parameters))]
 
     def predict(self, data: Any) -> NDArray[Any]:  # (N,)
         """Labels of classes, or numbers in the target's unit.
@@ -101,13 +100,13 @@ class Predictor:
             DataError: the network overflows, which no network of a search does.
         """
         total = np.zeros((len(x), len(self.bundle.classes) or 1))
-        for layers, shape in zip(self._layers, self.bundle.shapes, strict=True):
-            outputs = forward.outputs(layers, shape, x)
+        for flat, shape in zip(self.bundle.parameters, self.bundle.shapes, strict=True):
+            outputs = forward.network_outputs(shape, flat, x)
             if self.bundle.task == "regression":
                 total += outputs * self.bundle.target_scale + self.bundle.target_mean
             else:
                 total += forward.probabilities(outputs)
-        total /= len(self._layers)
+        total /= len(self.bundle.shapes)
         if not np.isfinite(total).all():
             raise DataError("the network's outputs are no finite numbers; the bundle is of no use")
         return total

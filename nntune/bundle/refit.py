@@ -19,7 +19,7 @@ from nntune.failures import unfailed
 from nntune.metrics import METRICS
 from nntune.retraining import Retrainer, check_same, plan_again
 from nntune.study import Trial, View
-from nntune.trials import Progress, Setting, Shape
+from nntune.trials import AnyShape, Progress, Setting
 from nntune.workers import Workers
 
 
@@ -106,7 +106,7 @@ class _Maker:
         self._view, self._notes = view, notes
         self._retrainer = Retrainer(view, workers)
 
-    def shape(self, trial: Trial, learning: Learning) -> Shape:
+    def shape(self, trial: Trial, learning: Learning) -> AnyShape:
         return self._retrainer.shape(trial, learning)
 
     def helpful(self, best: list[Trial], count: int, searched: Learning) -> list[Trial]:
@@ -203,9 +203,9 @@ class _Maker:
         return unfailed(self._retrainer.train([member], setting, learning, until).result()[0])
 
 
-def _predicted(flat: Parameters, shape: Shape, fold: Fold, classes: tuple[str, ...]) -> Any:
+def _predicted(flat: Parameters, shape: AnyShape, fold: Fold, classes: tuple[str, ...]) -> Any:
     """Probabilities (N, C), or numbers in the target's unit, of a fold's validation rows."""
-    outputs = forward.outputs(forward.layers(flat, shape), shape, fold.valid.x)
+    outputs = forward.network_outputs(shape, flat, fold.valid.x)
     if classes:
         return forward.probabilities(outputs)
     return outputs.astype(np.float64) * fold.target_scale + fold.target_mean
@@ -218,7 +218,7 @@ def _bundle(
     learning: Learning,
     trials: Sequence[Trial],
     parameters: Sequence[Parameters],
-    shapes: Sequence[Shape],
+    shapes: Sequence[AnyShape],
 ) -> Bundle:
     definition, first = view.definition, trials[0]
     return Bundle(

@@ -1,6 +1,7 @@
 """Tables that come as arrays: npz files, and the small data sets inside scikit-learn."""
 
 import zipfile
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nntune.data.grids import grid_of_array
 from nntune.data.table import Cells, Numbers, Table, strings
 from nntune.errors import DataError, did_you_mean
 
@@ -80,7 +82,7 @@ def read_arrays(path: Path, name: str) -> Table:
         if arrays["X_test"].shape[1:] != arrays["X_train"].shape[1:]:
             raise DataError(f"{name}: examples of X_train and X_test differ in shape")
         test = _table(arrays["X_test"], arrays["y_test"], name)
-        return Table(name, table.columns, target="y", test=test, notes=table.notes)
+        return replace(table, test=test)
     held = ", ".join(arrays) or "nothing"
     raise DataError(
         f"{name} holds {held}; X and y are needed, or X_train, y_train, X_test and y_test"
@@ -109,15 +111,18 @@ def _table(x: Array, y: Array, name: str) -> Table:
         raise DataError(f"{name}: X has {len(x)} rows and y has shape {y.shape}; they must agree")
     if x.dtype.kind not in "biuf":
         raise DataError(f"{name}: X is of type {x.dtype}; it needs to be numbers")
+    grid = grid_of_array(x.shape[1:])
+    if grid is not None and x.ndim == 4 and x.shape[1:3] == grid.size:
+        x = np.moveaxis(x, 3, 1)  # colours of a pixel stood beside each other
     flat = np.ascontiguousarray(x.reshape(len(x), -1).T)
     flat = flat.astype(np.uint8) if flat.dtype.kind == "b" else flat
     columns: dict[str, Cells] = {f"x{i}": Numbers(flat[i]) for i in range(len(flat))}
     columns["y"] = _targets(y.squeeze(), name)
     notes: tuple[str, ...] = ()
-    if x.ndim > 2:
+    if grid is None and x.ndim > 2:
         shape = " x ".join(str(n) for n in x.shape[1:])
         notes = (f"{name}: examples of {shape} are flattened to {len(flat)} numbers",)
-    return Table(name, columns, target="y", notes=notes)
+    return Table(name, columns, target="y", notes=notes, grid=grid)
 
 
 def _targets(y: Array, name: str) -> Cells:

@@ -22,6 +22,7 @@ from nntune.data.roles import Column, Role, distinct, missing
 from nntune.data.table import Rows, Strings, Table
 from nntune.data.target import listed
 from nntune.errors import DataError
+from nntune.families import Grid
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Dataset:
         split_summary: how the rows were dealt out, in plain values.
         encoder: what was fitted on the training rows.
         others: the other folds, encoded to the same features.
+        grid: how the first features form an image or a series, if they do.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Dataset:
     split_summary: dict[str, Any]
     encoder: Encoder
     others: tuple[Fold, ...] = ()
+    grid: Grid | None = None
 
     @property
     def folds(self) -> tuple[Fold, ...]:
@@ -113,6 +116,7 @@ def load(request: Request) -> Dataset:
         split_summary=_summary(plan),
         encoder=plan.encoder,
         others=tuple(others),
+        grid=plan.grid,
     )
 
 
@@ -124,7 +128,7 @@ def encoded_folds(plan: Plan) -> tuple[tuple[str, ...], list[Fold]]:
     """
     if len(plan.folds) == 1:
         return plan.encoder.names, [_fold(plan, plan.folds[0], plan.encoder)]
-    encoders = [fitted(plan.table, fold.train, plan.roles) for fold in plan.folds]
+    encoders = [fitted(plan.table, fold.train, plan.roles, plan.grid) for fold in plan.folds]
     names, places = aligned(encoders)
     folds = [_fold(plan, *each) for each in zip(plan.folds, encoders, strict=True)]
     return names, [
@@ -181,12 +185,13 @@ def describe(request: Request) -> Description:
         name=study_name(request.source),
         task=plan.target.task,
         target=plan.target.name,
-        columns=_columns(table, plan.roles, plan.encoder),
+        columns=_columns(plan.table, plan.roles, plan.encoder),
         classes=tuple((c, int(n)) for c, n in zip(plan.target.classes, counts, strict=False)),
         counts=_counts(plan),
         warnings=_warnings(plan),
         width=len(plan.encoder.names),
         split_summary=_summary(plan),
+        grid=plan.grid,
     )
 
 
@@ -296,6 +301,8 @@ def fingerprint_of(plan: Plan) -> str:
             hashed.update(json.dumps([name, str(little), len(array), levels]).encode())
             hashed.update(np.ascontiguousarray(array, little).data)
     roles = {name: [role.name, role.style] for name, role in plan.roles.items()}
+    if plan.grid is not None:  # tables keep the fingerprints that they had before there were grids
+        roles |= {"": [plan.grid.text]}
     facts = [plan.target.name, plan.target.task, plan.target.classes, roles, plan.request.seed]
     own = [plan.valid is plan.table, plan.test is plan.table]
     hashed.update(json.dumps([*facts, *own, *_dealt(plan)]).encode())

@@ -6,6 +6,7 @@ from typing import Any
 
 from nntune.data.roles import Column
 from nntune.data.target import listed
+from nntune.families import Grid
 
 # A table of more columns than this is shown by role, not column by column.
 WIDE = 100
@@ -29,10 +30,12 @@ class Description:
     warnings: tuple[str, ...]
     width: int
     split_summary: dict[str, Any]
+    grid: Grid | None = None
 
     def values(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {**asdict(self), "classes": dict(self.classes)}
+        grid = None if self.grid is None else self.grid._asdict()
+        return {**asdict(self), "classes": dict(self.classes), "grid": grid}
 
     def text(self) -> str:
         """A table of the columns, with what is known of the whole above and the warnings below."""
@@ -51,7 +54,8 @@ class Description:
 
     def _head(self) -> list[str]:
         counts = ", ".join(f"{key} {n:,}" for key, n in self.counts.items())
-        head = [f"rows      {counts}", f"features  {self.width:,}"]
+        form = f": {self.grid.text}" if self.grid else ""
+        head = [f"rows      {counts}", f"features  {self.width:,}{form}"]
         if not self.task:
             return head
         shown = listed([f"{name} ({n:,})" for name, n in self.classes])

@@ -3,7 +3,7 @@
 The roles of columns stay as the search had them; the encoding is learnt anew from the rows chosen.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from nntune.data.request import Request
 from nntune.data.roles import Role
 from nntune.data.table import Cells, Dates, Numbers, Strings, Table, labels, strings
 from nntune.errors import DataError
+from nntune.families import Grid
 
 ROWS = {"train": ("train",), "train+valid": ("train", "valid"), "all": ("train", "valid", "test")}
 
@@ -45,6 +46,7 @@ class Learning:
     columns: tuple[dict[str, str], ...]
     fingerprint: str
     others: tuple[Fold, ...] = ()
+    grid: Grid | None = None
 
     @property
     def folds(self) -> tuple[Fold, ...]:
@@ -83,9 +85,10 @@ def learning_of(plan: Plan, rows: str) -> Learning:
     needed = [name for name, role in plan.roles.items() if role.name not in _LEFT_OUT]
     parts = [places[name] for name in ROWS[rows]]
     table = _joined(parts, [*needed, plan.target.name], plan.table.name)
+    table = replace(table, grid=plan.table.grid)
     everything = np.arange(table.rows)
     roles = {name: plan.roles[name] for name in needed}
-    encoder = fitted(table, everything, roles)
+    encoder = fitted(table, everything, roles, plan.grid)
     y = _target(plan, table)
     mean, scale = (0.0, 1.0) if plan.target.classes else (float(y.mean()), float(y.std()) or 1.0)
     valid = _joined([places["valid"]], [*needed, plan.target.name], plan.valid.name)
@@ -100,6 +103,7 @@ def learning_of(plan: Plan, rows: str) -> Learning:
         encoder,
         columns,
         fingerprint_of(plan),
+        grid=plan.grid,
     )
 
 

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nntune.data.encoding import Encoder, Feature, fit
+from nntune.data import grids
+from nntune.data.encoding import Encoder, fit
+from nntune.data.grids import arranged, with_gaps
 from nntune.data.reading import read
 from nntune.data.request import Request
 from nntune.data.roles import Role, forced, role_of
@@ -21,6 +23,7 @@ from nntune.data.target import (
     target_of,
 )
 from nntune.errors import DataError, UsageError
+from nntune.families import Grid
 
 Array = NDArray[Any]
 TASKS = ("auto", "binary", "multiclass", "regression")
@@ -49,6 +52,7 @@ class Plan:
     roles: dict[str, Role]
     encoder: Encoder
     y: Array
+    grid: Grid | None = None  # that the first features form
 
     @property
     def seen(self) -> Rows:
@@ -59,30 +63,40 @@ class Plan:
 def plan_of(request: Request, table: Table | None = None) -> Plan:
     table = read(request.source, request.target) if table is None else table
     name = target_name(table, request)
+    left_out = _left_out(table, request, name)
+    table = arranged(table, request, left_out)
     _check_options(table, request, name)
     if len(table.columns) < 2:
         raise DataError(f"{table.name} has one column; a target and at least one other are needed")
     kept = present_rows(table.columns[name])
     target = target_of(name, table.columns[name].take(kept), request.task, table.name)
     y = target.values(table.columns[name].take(kept), table.name)
-    valid = read(request.valid, name) if request.valid else table
-    test = read(request.test, name) if request.test else table.test or table
+    valid = arranged(read(request.valid, name), request, left_out) if request.valid else table
+    test = arranged(read(request.test, name), request, left_out) if request.test else table.test
+    test = test or table
     rows = _Rows(table, target, kept, y, request)
     parts = _parts(rows, valid, test)
     turns = _folds(rows, parts, given=valid is not table)
     seen = _seen(parts, turns)
     roles = roles_of(table, seen, request, target)
-    encoder = fitted(table, seen, roles)
+    grid = with_gaps(table, seen)
+    encoder = fitted(table, seen, roles, grid)
     if not encoder.names:
         raise DataError(
             f"{table.name} has no column to learn from: all but {name} are constant, ids or "
             "ignored; --numeric or --categorical keeps one"
         )
-    return Plan(request, target, table, valid, test, parts, turns, kept, roles, encoder, y)
+    return Plan(request, target, table, valid, test, parts, turns, kept, roles, encoder, y, grid)
 
 
 def _seen(parts: Parts, folds: tuple[Fold, ...]) -> Rows:
     return parts.train if len(folds) == 1 else np.union1d(parts.train, parts.valid)
+
+
+def _left_out(table: Table, request: Request, target: str) -> list[str]:
+    """Columns that are part of no image or series: the target, groups, what is ignored."""
+    words = (*request.ignore, *filter(None, [request.group]))
+    return [target, *(column_named(table, word) for word in words)]
 
 
 def _check_options(table: Table, request: Request, target: str) -> None:
@@ -203,8 +217,10 @@ def roles_of(table: Table, rows: Rows, request: Request, target: Target | None) 
     asked = {column_named(table, word): "categorical" for word in request.categorical}
     asked |= {column_named(table, word): "numeric" for word in request.numeric}
     grouping = None if request.group is None else column_named(table, request.group)
-    roles = {}
+    roles = grids.roles(table, rows)
     for name, cells in table.columns.items():
+        if name in roles:
+            continue
         if target is not None and name == target.name:
             roles[name] = Role("target", target.note)
         elif name in ignored:
@@ -218,9 +234,10 @@ def roles_of(table: Table, rows: Rows, request: Request, target: Target | None) 
     return roles
 
 
-def fitted(table: Table, rows: Rows, roles: dict[str, Role]) -> Encoder:
-    features: list[Feature] = []
+def fitted(table: Table, rows: Rows, roles: dict[str, Role], grid: Grid | None = None) -> Encoder:
+    features = [] if grid is None else grids.features(table, rows, grid, roles)
+    known = {feature.column for feature in features}
     for name, role in roles.items():
-        if role.name not in DROPPED:
+        if role.name not in DROPPED and name not in known:
             features.append(fit(name, role, table.columns[name].take(rows)))
     return Encoder(tuple(features))

@@ -32,6 +32,8 @@ class Request:
         seed: fixes which rows go where.
         cv: folds to validate on in turn; one split if not given, or 0 or 1.
         group: column whose equal values stay in one split; no feature unless asked for.
+        image: the columns are pixels of images of this size, such as 28x28 or 32x32x3.
+        series: the columns are the steps of one series a row.
     """
 
     source: str
@@ -45,6 +47,8 @@ class Request:
     seed: int = 0
     cv: int | None = None
     group: str | None = None
+    image: str | None = None
+    series: bool = False
 
 
 def study_name(source: str) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nntune.families import Grid
+
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
@@ -100,6 +102,7 @@ class Table:
         test: rows that the source itself keeps apart.
         headerless: the columns were named by position.
         notes: what reading noticed, in sentences.
+        grid: how the columns beside the target form images or series, if they do.
     """
 
     name: str
@@ -108,6 +111,7 @@ class Table:
     test: "Table | None" = None
     headerless: bool = False
     notes: tuple[str, ...] = field(default=())
+    grid: Grid | None = None
 
     @property
     def rows(self) -> int:

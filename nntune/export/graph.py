@@ -255,8 +255,13 @@ def _predictions(graph: Graph, bundle: Bundle, x: str) -> list[Any]:
     from onnx import TensorProto
     from onnx.helper import make_tensor_value_info
 
-    shapes = zip(bundle.shapes, range(len(bundle.shapes)), strict=True)
-    logits = [graph.cast(_network(graph, s, bundle.layers(m), x), np.float64) for s, m in shapes]
+    logits = []
+    for member, shape in enumerate(bundle.shapes):
+        if not isinstance(shape, Shape):
+            raise UsageError(
+                "--format onnx writes perceptrons; --format torch has the weights of the others."
+            )
+        logits.append(graph.cast(_network(graph, shape, bundle.layers(member), x), np.float64))
     if not bundle.classes:
         value = graph.double("Mul", _mean(graph, logits), bundle.target_scale)
         flat = graph.double("Add", value, bundle.target_mean)

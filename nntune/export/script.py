@@ -21,6 +21,7 @@ from nntune.export.sources import Source, literal, source_of
 from nntune.export.weights import MODULES
 from nntune.metrics import METRICS
 from nntune.space import parse
+from nntune.trials import Shape
 
 
 def pytorch_script(bundle: Bundle, source: str, name: str) -> str:
@@ -35,6 +36,10 @@ def pytorch_script(bundle: Bundle, source: str, name: str) -> str:
         DataError: the data cannot be read, or are not in a file.
         UsageError: a hyperparameter of the bundle has no meaning.
     """
+    if not isinstance(bundle.shape, Shape):
+        raise UsageError(
+            "--format script writes perceptrons; --format torch has the weights of the others."
+        )
     found = source_of(source, bundle.target)
     columns = _Columns.of(bundle)
     parts = [
@@ -267,9 +272,11 @@ def _training(bundle: Bundle) -> list[str]:
 def _network(bundle: Bundle, dropout: str) -> str:
     """The layers, one a line."""
     lines = []
-    for place, (inputs, outputs) in enumerate(bundle.shape.layers):
+    shape = bundle.shape
+    assert isinstance(shape, Shape)
+    for place, (inputs, outputs) in enumerate(shape.layers):
         lines.append(f"nn.Linear({inputs}, {outputs}),")
-        if place < len(bundle.shape.hidden):
-            between = [f"nn.{MODULES[bundle.shape.activation]}()", dropout]
+        if place < len(shape.hidden):
+            between = [f"nn.{MODULES[shape.activation]}()", dropout]
             lines += [f"{layer}," for layer in between if layer]
     return "\n    ".join(lines)

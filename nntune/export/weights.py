@@ -1,12 +1,14 @@
-"""PyTorch's own form: the state of a plain nn.Sequential, from encoded rows to logits or values."""
+"""PyTorch's own form: the state of an nn.Sequential, from encoded rows to logits or values."""
 
+import inspect
 from io import BytesIO
 
 import numpy as np
 
 from nntune.bundle import Bundle
 from nntune.errors import UsageError
-from nntune.trials import Shape
+from nntune.families import OURS, Layered
+from nntune.trials import AnyShape, Shape
 
 MODULES = {"relu": "ReLU", "tanh": "Tanh", "gelu": "GELU", "silu": "SiLU"}
 
@@ -26,24 +28,65 @@ def torch_state(bundle: Bundle) -> bytes:
             f"--format torch writes one network and this bundle averages {len(bundle.shapes)}; "
             "--format onnx holds them all, and nntune refit without --ensemble makes one."
         )
-    state = {}
-    for place, (weight, bias) in enumerate(bundle.layers()):
-        if place == len(bundle.shape.hidden) and not bundle.classes:
-            weight = np.float32(bundle.target_scale) * weight
-            bias = (bundle.target_scale * bias.astype(np.float64) + bundle.target_mean).astype("f4")
-        state[f"{2 * place}.weight"] = torch.tensor(weight)
-        state[f"{2 * place}.bias"] = torch.tensor(bias)
+    shape = bundle.shape
+    stride = 2 if isinstance(shape, Shape) else 1  # activations stand between a perceptron's layers
+    state = {_numbered(name, stride): tensor for name, tensor in bundle.tensors().items()}
+    if not bundle.classes:
+        last = max(int(name.split(".")[0]) for name in state)
+        weight, bias = f"{last}.weight", f"{last}.bias"
+        state[weight] = np.float32(bundle.target_scale) * state[weight]
+        shifted = bundle.target_scale * state[bias].astype(np.float64) + bundle.target_mean
+        state[bias] = shifted.astype(np.float32)
     file = BytesIO()
-    torch.save(state, file)
+    torch.save({name: torch.tensor(each) for name, each in state.items()}, file)
     return file.getvalue()
 
 
-def sequential(shape: Shape) -> str:
-    """The code that makes the network.
+def _numbered(name: str, stride: int) -> str:
+    """A tensor's name in the sequence.
+
+    >>> _numbered("1.weight", 2), _numbered("1.cell.bias_hh_l0", 1)
+    ('2.weight', '1.cell.bias_hh_l0')
+    """
+    layer, _, rest = name.partition(".")
+    return f"{stride * int(layer)}.{rest}"
+
+
+def sequential(shape: AnyShape) -> str:
+    """The code that makes the network; `own_classes` has those that are not torch's.
 
     >>> sequential(Shape(4, (8,), 3))
     'nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))'
     """
+    if not isinstance(shape, Shape):
+        return f"nn.Sequential({', '.join(layers_of(shape))})"
     layers = [f"nn.Linear({a}, {b})" for a, b in shape.layers]
     between = f", nn.{MODULES[shape.activation]}(), "
     return f"nn.Sequential({between.join(layers)})"
+
+
+def layers_of(shape: Layered, dropout: float = 0.0) -> list[str]:
+    """The code of each layer.
+
+    >>> from nntune.families import Grid, Recurrent
+    >>> layers_of(Recurrent(8, Grid(1, (8,)), "gru", 1, 4, "last", 2))[-2:]
+    ['nn.Dropout(0.0)', 'nn.Linear(4, 2)']
+    """
+    found = []
+    for layer in shape.layers:
+        arguments = [*map(repr, layer.arguments), *(f"{k}={v!r}" for k, v in layer.options)]
+        if layer.name == "Dropout":
+            arguments = [repr(dropout)]
+        home = "" if layer.name in OURS else "nn."
+        found.append(f"{home}{layer.name}({', '.join(arguments)})")
+    return found
+
+
+def own_classes(shape: AnyShape) -> str:
+    """The code of the layers that torch does not have; none for most networks."""
+    if isinstance(shape, Shape):
+        return ""
+    from nntune.autograd import modules
+
+    named = [layer.name for layer in shape.layers if layer.name in OURS]
+    return "\n\n".join(inspect.getsource(getattr(modules, name)) for name in named)

@@ -26,7 +26,7 @@ def trial_values(space: Space, trial: Trial | Listed) -> dict[str, Any]:
 def configuration(space: Space, params: dict[str, Any]) -> Table:
     """Each value where it stands in its range."""
     table = grid("hyperparameter", "value", "", "range", right=["value"])
-    for each in space.hyperparameters:
+    for each in space.of(params.get("model")):
         text = "fixed" if each.fixed else each.text
         place = each.position(params[each.name])
         table.add_row(each.name, plain(params[each.name]), _gauge(place), text)
@@ -41,5 +41,5 @@ def _gauge(position: float | None) -> str:
 
 
 def edge_names(space: Space, params: dict[str, Any]) -> dict[str, Literal["low", "high"]]:
-    found = {each.name: each.edge(params[each.name]) for each in space.hyperparameters}
+    found = {each.name: each.edge(params[each.name]) for each in space.of(params.get("model"))}
     return {name: edge for name, edge in found.items() if edge}

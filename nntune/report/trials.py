@@ -23,7 +23,7 @@ def leaderboard(view: View, trials: Sequence[Listed]) -> RenderableType:
         "state": [trial.state for trial in trials],
         view.definition.metric: [number(trial.value) for trial in trials],
         "epoch": [str(trial.epoch or "-") for trial in trials],
-        **{name: [plain(each[name]) for each in params] for name in tuned},
+        **{name: [plain(each[name]) if name in each else "" for each in params] for name in tuned},
         "why": [trial.reason for trial in trials],
     }
     return listing(columns, left=["state", "why"])

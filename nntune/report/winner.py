@@ -16,7 +16,7 @@ from nntune.study import Trial, View
 # Flags of a search that say what is learnt and how it is judged, not what is tried.
 _OF_THE_DATA = (
     "-t", "--target", "--task", "--metric", "--ignore", "--categorical", "--numeric", "--valid",
-    "--test", "--cv", "--group-col", "--seed", "--patience",
+    "--test", "--cv", "--group-col", "--seed", "--patience", "--image",
 )  # fmt: skip
 
 
@@ -112,6 +112,7 @@ def _repeat_command(view: View, trial: Trial) -> str:
         flag, _, value = word.partition("=")
         if flag in _OF_THE_DATA:
             words += [flag, value or (given[place + 1] if place + 1 < len(given) else "")]
+    words += [word for word in given if word == "--series"]
     words += ["--study", f"{view.name}-{trial.number}", "--trials", "1"]
     for name, chosen in view.space.params(trial.params).items():
         words += [f"--{name.replace('_', '-')}", str(chosen)]

@@ -165,6 +165,8 @@ def _additions(
     distributions = after.distributions()
     for trial in trials:
         value = Space((before,)).params(trial.params)[before.name]
+        if value is None:  # of a family that the trial is not of
+            continue
         drawn = {before.name, f"{before.name}_zero"} & trial.params.keys()
         if not after.contains(value):
             if drawn:

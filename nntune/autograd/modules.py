@@ -1,0 +1,81 @@
+"""From the description of a network to its torch module."""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from nntune.families import OURS, Layer, Layered
+
+
+def module_of(shape: Layered, dropout: float = 0.0) -> nn.Module:
+    """The module of a shape, its tensors not made yet: on the device `meta`."""
+    with torch.device("meta"):
+        return nn.Sequential(*(_made(layer, dropout) for layer in shape.layers))
+
+
+def _made(layer: Layer, dropout: float) -> nn.Module:
+    if layer.name == "Dropout":
+        return nn.Dropout(dropout)
+    kind = globals()[layer.name] if layer.name in OURS else getattr(nn, layer.name)
+    made: nn.Module = kind(*layer.arguments, **dict(layer.options))
+    return made
+
+
+class Spread(nn.Module):
+    """Flat features to (B, planes, *size).
+
+    Beside the channels of the grid one plane says which steps there are, where series have gaps,
+    and every feature that is no part of the grid is a plane of one value.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, ...], gaps: bool) -> None:
+        super().__init__()
+        self.channels, self.size, self.gaps = channels, size, gaps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        count = self.channels * math.prod(self.size)
+        grid, beside = x[:, : count * (1 + self.gaps)], x[:, count * (1 + self.gaps) :]
+        planes = [grid]
+        if self.gaps:  # (value, missing) of every step
+            pairs = grid.reshape(len(x), count, 2)
+            planes = [pairs[:, :, 0], 1 - pairs[:, : math.prod(self.size), 1]]
+        still = beside.view(*beside.shape, *(1 for _ in self.size)).expand(-1, -1, *self.size)
+        return torch.cat([*(p.reshape(len(x), -1, *self.size) for p in planes), still], 1)
+
+
+class States(nn.Module):
+    """A recurrent network over (B, channels, *size), and what its states (B, T, H) come to.
+
+    An image is read row by row. Where series have gaps, the plane behind their channels says
+    which steps there are.
+    """
+
+    def __init__(
+        self, cell: str, channels: int, units: int, depth: int, states: str, there: int
+    ) -> None:
+        super().__init__()
+        kind: Any = {"gru": nn.GRU, "lstm": nn.LSTM}[cell]
+        self.cell = kind(channels, units, depth, batch_first=True)
+        self.states, self.there = states, there
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        steps = x.movedim(2, 1).flatten(2)  # (B, T, channels)
+        states, _ = self.cell(steps)
+        if self.there < 0:
+            return self._gathered(states)
+        return self._gathered_there(states, steps[:, :, self.there, None] > 0.5)
+
+    def _gathered(self, states: torch.Tensor) -> torch.Tensor:
+        if self.states == "last":
+            return states[:, -1]
+        return states.mean(1) if self.states == "mean" else states.amax(1)
+
+    def _gathered_there(self, states: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        counts = there.sum(1).clamp(min=1)  # (B, 1)
+        if self.states == "last":
+            return states[torch.arange(len(states)), counts[:, 0] - 1]
+        if self.states == "mean":
+            return (states * there).sum(1) / counts
+        return states.masked_fill(~there, -1.0).amax(1)

@@ -1,0 +1,155 @@
+"""Columns that are pixels of an image or steps of a series: found, ordered and scaled as one.
+
+The columns of a grid come first, channel after channel, and every channel has one scale: that a
+pixel is brighter than another says as much as that an image is.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from nntune.data.encoding import Feature, Scale, finite
+from nntune.data.request import Request
+from nntune.data.roles import Role, forced
+from nntune.data.table import Rows, Strings, Table, numbers
+from nntune.errors import DataError, UsageError
+from nntune.families import Grid
+
+_COLOURS = 4  # at most so many channels of an image
+
+
+def grid_of_array(shape: tuple[int, ...]) -> Grid | None:
+    """What the examples of an array are: images where two sides are alike, else series.
+
+    >>> grid_of_array((28, 28)), grid_of_array((32, 32, 3)).channels, grid_of_array((6, 100)).size
+    (Grid(channels=1, size=(28, 28), has_gaps=False), 3, (100,))
+    """
+    if len(shape) == 2:
+        low, high = sorted(shape)
+        return Grid(1, shape) if low >= 4 and high <= 2 * low else Grid(shape[0], shape[1:])
+    if len(shape) == 3:
+        return Grid(shape[2], shape[:2]) if shape[2] <= _COLOURS else Grid(shape[0], shape[1:])
+    return None
+
+
+def arranged(table: Table, request: Request, left_out: Sequence[str]) -> Table:
+    """The table with the columns of its grid first, as the request or the file says.
+
+    Args:
+        table: as read.
+        request: may name a grid.
+        left_out: columns that are no part of one.
+
+    Raises:
+        UsageError: the columns are not as many as the grid needs.
+    """
+    if request.image is None and not request.series:
+        return table
+    if request.series and table.grid is not None:  # an array says its channels itself
+        rows, *steps = table.grid.size
+        grid = Grid(rows, tuple(steps)) if steps and table.grid.channels == 1 else table.grid
+        return replace(table, grid=grid, test=table.test and arranged(table.test, request, ()))
+    names = [name for name in table.columns if name not in left_out]
+    grid, order = _series(names) if request.series else _image(str(request.image), names, table)
+    columns = {names[place]: table.columns[names[place]] for place in order}
+    columns |= {name: table.columns[name] for name in left_out if name in table.columns}
+    test = table.test and arranged(table.test, request, left_out)
+    return replace(table, columns=columns, test=test, grid=grid)
+
+
+def _series(names: Sequence[str]) -> tuple[Grid, list[int]]:
+    if len(names) < 2:
+        raise UsageError(f"--series: a series has at least 2 steps, and there are {len(names)}.")
+    return Grid(1, (len(names),)), list(range(len(names)))
+
+
+def _image(text: str, names: Sequence[str], table: Table) -> tuple[Grid, list[int]]:
+    sides = [int(side) for side in re.findall(r"\d+", text)]
+    if not re.fullmatch(r"\d+x\d+(x\d+)?", text) or not all(sides):
+        raise UsageError(
+            f"--image {text}: write height x width, such as 28x28, 32x32x3 for the colours of a "
+            "pixel beside each other, or 3x32x32 for one colour after the other."
+        )
+    if math.prod(sides) != len(names):
+        raise UsageError(
+            f"--image {text} takes {math.prod(sides):,} columns, and {table.name} has "
+            f"{len(names):,} beside the target; --ignore leaves columns out."
+        )
+    places = np.arange(len(names)).reshape(sides)
+    if len(sides) == 2:
+        return Grid(1, (sides[0], sides[1])), places.ravel().tolist()
+    if sides[2] <= _COLOURS:
+        places = np.moveaxis(places, 2, 0)
+    channels, height, width = places.shape
+    return Grid(channels, (height, width)), places.ravel().tolist()
+
+
+def roles(table: Table, rows: Rows) -> dict[str, Role]:
+    """All columns of a grid are numbers, also where they hold one value only.
+
+    Raises:
+        DataError: one holds words.
+    """
+    if table.grid is None:
+        return {}
+    what = "pixel" if len(table.grid.size) == 2 else "step"
+    found = {}
+    for name in grid_columns(table):
+        cells = table.columns[name].take(rows)
+        role = forced(cells, "numeric")
+        if len(rows) and isinstance(cells, Strings) and np.isnan(numbers(cells, role.style)).all():
+            raise DataError(f"column {name!r} of {table.name} holds no numbers, as a {what} does")
+        found[name] = Role("numeric", what, role.style)
+    return found
+
+
+def grid_columns(table: Table) -> list[str]:
+    """Names of the columns that the grid is made of."""
+    if table.grid is None:
+        return []
+    return list(table.columns)[: table.grid.channels * math.prod(table.grid.size)]
+
+
+def with_gaps(table: Table, rows: Rows) -> Grid | None:
+    """The grid, noting whether series of these rows end at different steps."""
+    grid = table.grid
+    if grid is None or len(grid.size) == 2:
+        return grid
+    last = grid_columns(table)[grid.size[0] - 1 :: grid.size[0]]
+    ends = [_values(table, name, rows, "point") for name in last]
+    return grid._replace(has_gaps=any(bool(np.isnan(end).any()) for end in ends))
+
+
+def _values(table: Table, name: str, rows: Rows, style: str) -> np.ndarray:
+    cells = table.columns[name].take(rows)
+    return finite(numbers(cells, style))
+
+
+def features(table: Table, rows: Rows, grid: Grid, roles: dict[str, Role]) -> list[Feature]:
+    """The encoding of a grid's columns, each channel with one scale."""
+    names = grid_columns(table)
+    steps = math.prod(grid.size)
+    found = []
+    for start in range(0, len(names), steps):
+        channel = names[start : start + steps]
+        scale = _scale([_values(table, name, rows, roles[name].style) for name in channel])
+        for name in channel:
+            own = (name, f"{name} missing") if grid.has_gaps else (name,)
+            found.append(
+                Feature(name, "numeric", roles[name].style, own, (scale,), missing=grid.has_gaps)
+            )
+    return found
+
+
+def _scale(columns: Sequence[np.ndarray]) -> Scale:
+    """Mean and deviation of all numbers of a channel, column by column to save memory."""
+    known = [column[~np.isnan(column)] for column in columns]
+    count = sum(map(len, known))
+    if not count:
+        return Scale(0.0, 1.0)
+    mean = sum(float(column.sum()) for column in known) / count
+    spread = (sum(float(np.square(column - mean).sum()) for column in known) / count) ** 0.5
+    return Scale(mean, spread if spread > 1e-6 * max(1.0, abs(mean) * 1e-6) else 1.0)
