@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from nntune import __version__, commands_db, commands_export, commands_model, commands_report
+from nntune import (
+    __version__,
+    commands_cluster,
+    commands_db,
+    commands_export,
+    commands_model,
+    commands_report,
+)
 from nntune.errors import DatabaseError, Error, UsageError
 from nntune.options import (
     BUDGET,
@@ -244,6 +251,10 @@ def search(
         int | None,
         option("-j", "--workers", panel=WHERE, min=1, help="Processes; as many as cores."),
     ] = None,
+    dask: Annotated[
+        str | None,
+        option("--dask", panel=WHERE, metavar="ADDRESS", help="The workers of a scheduler train."),
+    ] = None,
     device: Annotated[
         str, option("--device", panel=WHERE, metavar="NAME", help="cpu, cuda, mps or auto.")
     ] = "cpu",
@@ -298,6 +309,7 @@ def search(
         sampler=sampler,
         pruner=pruner,
         workers=workers,
+        dask=dask,
         device=device,
         update_space=update_space,
         fresh=fresh,
@@ -463,6 +475,7 @@ commands_model.register(app)
 commands_export.register(app)
 commands_report.register(app)
 commands_db.register(app)
+commands_cluster.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -44,6 +44,12 @@ class CrashError(Error):
     exit_code = 1
 
 
+class ClusterError(Error):
+    """The scheduler or its workers cannot be used, or are gone."""
+
+    exit_code = 6
+
+
 class RefusedError(Error):
     """Going on would change what a study means; a flag is needed to say so."""
 

@@ -1,9 +1,9 @@
 """One `nntune search` from its flags to a finished study: data, space, study, workers, progress."""
 
 import math
-import os
 import platform
 import shlex
+import sys
 import time as clock
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -23,7 +23,7 @@ from nntune.space import Space, asked_ranges, build
 from nntune.stacks import epoch_seconds
 from nntune.study import Definition, View, Writer
 from nntune.trials import Problem
-from nntune.workers import Workers, one_thread
+from nntune.workers import Workers, cluster, cores, one_thread
 
 SAMPLERS = ("tpe", "qmc", "random")
 PRUNERS = ("halving", "none")
@@ -54,6 +54,7 @@ class Options:
     command: str
     keep: int = 3  # trials whose weights are kept
     trial_time: float | None = None  # seconds that a trial may be in training
+    dask: str | None = None  # address of a scheduler
 
 
 def run(options: Options, *, quiet: bool = False) -> View:
@@ -67,14 +68,14 @@ def run(options: Options, *, quiet: bool = False) -> View:
     name = options.study or study_name(options.request.source)
     path = options.db or study.default_path(name)
     product = _stored_product(path, name)
-    count = options.workers
-    if count is None:
-        count = _cores() if options.device == "cpu" else 1
-    with one_thread() if count == 0 else nullcontext(), Workers(count, options.device) as workers:
+    in_process = options.workers == 0 and options.dask is None
+    with one_thread() if in_process else nullcontext(), _workers(options) as workers:
         dataset = load(options.request)
         metric = metric_for(dataset.task, options.metric)
         space = build(options.ranges, options.space_file, len(dataset.train.x), dataset.grid)
         _check_model(space, dataset)
+        if options.dask and not workers.count and not quiet:
+            print(_lonely(options.dask), file=sys.stderr)
         workers.use_device()
         product = product or workers.fastest_product()
         definition = _definition(options, dataset, space, metric, product)
@@ -119,6 +120,7 @@ def search(
     sampler: str = "tpe",
     pruner: str = "halving",
     workers: int | None = 0,
+    dask: str | None = None,
     device: str = "cpu",
     update_space: bool = False,
     fresh: bool = False,
@@ -156,6 +158,7 @@ def search(
         pruner: halving or none.
         workers: processes; 0 trains in this one, None takes as many as there are cores. A script
             that starts processes needs Python's usual `if __name__ == "__main__":`.
+        dask: address of a Dask scheduler, whose workers train instead.
         device: cpu, cuda, mps or auto.
         update_space: go on with other ranges than the study has.
         fresh: a new study beside the one there is.
@@ -196,6 +199,7 @@ def search(
         update_space=update_space,
         fresh=fresh,
         keep=keep,
+        dask=dask,
         command=_command(request, metric, patience),
     )
     return run(options, quiet=quiet)
@@ -222,14 +226,23 @@ def _command(request: Request, metric: str | None, patience: int | None) -> str:
     return shlex.join(["nntune", "search", request.source, *words])
 
 
-def _cores() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _workers(options: Options) -> Workers:
+    if options.dask is not None:
+        return Workers(cluster(options.dask), options.device)
+    count = options.workers
+    if count is None:
+        count = cores() if options.device == "cpu" else 1
+    return Workers(count, options.device)
+
+
+def _lonely(address: str) -> str:
+    """One line for a search that waits."""
+    return f"{address} has no worker yet; `nntune worker {address}` starts one, on any machine"
 
 
 def _check(options: Options) -> None:
+    if options.dask is not None and options.workers:
+        raise UsageError("--dask and --workers: choose one; who trains is the scheduler's matter.")
     for flag, value, allowed in (
         ("--sampler", options.sampler, SAMPLERS),
         ("--pruner", options.pruner, PRUNERS),

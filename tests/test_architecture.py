@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "autograd", "bundle", "data", "errors", "families", "metrics", "space", "trials",
     },
     "commands_db": {"errors", "options", "study"},
+    "commands_cluster": {"errors", "workers"},
     "commands_export": {"bundle", "errors", "export", "options", "space"},
     "commands_report": {"errors", "options", "report"},
     "estimators": {
@@ -58,8 +59,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "options": {"data", "errors", "study"},
     "cli": {
-        "commands_db", "commands_export", "commands_model", "commands_report", "data",
-        "errors", "options", "report", "session", "space", "study",
+        "commands_cluster", "commands_db", "commands_export", "commands_model", "commands_report",
+        "data", "errors", "options", "report", "session", "space", "study",
     },
     "__main__": {"cli"},
 }  # fmt: skip
@@ -71,6 +72,7 @@ AT_THE_TOP: dict[str, set[str]] = {
     "rich": {"progress", "report"},
     "typer": {
         "cli",
+        "commands_cluster",
         "commands_db",
         "commands_export",
         "commands_model",
@@ -81,6 +83,7 @@ AT_THE_TOP: dict[str, set[str]] = {
     "sklearn": {"estimators"},
     "pandas": set(),
     "threadpoolctl": set(),
+    "distributed": {"workers"},
 }
 DRAWERS = {"utils", "util", "helpers", "common", "base", "core", "manager", "misc", "tools"}
 

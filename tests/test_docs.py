@@ -23,11 +23,22 @@ import readme  # noqa: E402
 README = (ROOT / "README.md").read_text()
 DESIGN = (ROOT / "docs" / "design.md").read_text()
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
+CLUSTER = (ROOT / "docs" / "cluster.md").read_text()
 STUDIES = (ROOT / "studies" / "README.md").read_text()
-PAGES = {"README.md": README, "design.md": DESIGN, "CHANGELOG.md": CHANGELOG, "studies": STUDIES}
+PAGES = {
+    "README.md": README, "design.md": DESIGN, "cluster.md": CLUSTER, "CHANGELOG.md": CHANGELOG,
+    "studies": STUDIES,
+}  # fmt: skip
 SOURCE = "\n".join(path.read_text() for path in sorted((ROOT / "nntune").rglob("*.py")))
 COMMANDS = typer.main.get_command(app).commands
-HOSTS = ("arxiv.org", "doi.org", "keepachangelog.com", "semver.org", "127.0.0.1:8080")
+HOSTS = (
+    "arxiv.org",
+    "distributed.dask.org",
+    "doi.org",
+    "keepachangelog.com",
+    "semver.org",
+    "127.0.0.1:8080",
+)
 PLACE = re.compile(r"(?<![\w.:/~])/(home|mnt|opt|root|tmp|usr|work|Users)\b")
 PROCESS = re.compile(r"\b(agents?|assistant|chatbot|language model|todo|fixme)\b", re.IGNORECASE)
 

@@ -4,19 +4,23 @@ All three are executors (see `Place`); the search neither knows nor cares which 
 travels are plain values, so that any worker can go on with any stack.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from nntune.errors import UsageError
 from nntune.trials import Problem, Product, Progress, Setting
 from nntune.workers import tasks
 from nntune.workers.place import Place
-from nntune.workers.processes import Here, Processes
+from nntune.workers.processes import Here, Processes, cores
 from nntune.workers.tasks import one_thread
 
-__all__ = ["Place", "Workers", "one_thread"]
+__all__ = ["Place", "Workers", "address_in", "check_dask", "cluster", "cores", "one_thread"]
 Result = TypeVar("Result")
 
 
@@ -91,3 +95,44 @@ class Workers:
     def close(self) -> None:
         """Ends what runs, whatever it does, and removes the shared examples."""
         self._place.end()
+
+
+def cluster(address: str) -> Place:
+    """The workers of a Dask scheduler.
+
+    Args:
+        address: of the scheduler, or the file that it wrote it to.
+
+    Raises:
+        UsageError: Dask is not installed, or there is no address in the file.
+        ClusterError: nothing answers there.
+    """
+    check_dask("--dask")
+    from nntune.workers.cluster import Cluster
+
+    return Cluster(address_in(address))
+
+
+def address_in(text: str) -> str:
+    """The address of a scheduler, also from the file that it wrote it to.
+
+    >>> address_in("tcp://127.0.0.1:8786")
+    'tcp://127.0.0.1:8786'
+
+    Raises:
+        UsageError: there is none in the file.
+    """
+    if not text.endswith(".json"):
+        return text
+    try:
+        return str(json.loads(Path(text).read_text())["address"])
+    except (OSError, ValueError, KeyError):
+        raise UsageError(
+            f"{text} names no scheduler; nntune scheduler --scheduler-file writes it."
+        ) from None
+
+
+def check_dask(what: str) -> None:
+    """Raises UsageError if Dask is not there for `what`."""
+    if find_spec("distributed") is None:
+        raise UsageError(f"{what} needs Dask's scheduler: pip install 'nntune[dask]'.")
