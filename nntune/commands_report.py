@@ -1,6 +1,7 @@
-"""The commands that look closer at a study: importance, compare."""
+"""The commands that look closer at a study: importance, compare, plot."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,10 +16,18 @@ OtherSide = Annotated[
     str, typer.Argument(metavar="B", show_default=False, help="What to compare it with.")
 ]
 
+Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
+
+
+def _kinds(incomplete: str) -> list[str]:
+    from nntune.report.figures import FIGURES
+
+    return [kind for kind in FIGURES if kind.startswith(incomplete)]
+
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (importance, compare):
+    for command in (importance, compare, plot):
         app.command()(command)
 
 
@@ -64,6 +73,52 @@ def compare(
         )
     both = [report.standing(study_named(name, db)) for name in (one, two)]
     _print(report.studies_compared(*both), report.studies_compared_json(*both), as_json)
+
+
+def plot(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND", show_default=False, autocompletion=_kinds,
+            help="history, curves, slice, parallel, importance or contour.",
+        ),
+    ],
+    study: StudyName = None,
+    db: Database = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param", metavar="NAME",
+            help="Of slice, parallel and contour: which hyperparameters; may be repeated.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE",
+            help="A png or svg file, instead of text in the terminal.",
+        ),
+    ] = None,
+    force: Force = False,
+) -> None:  # fmt: skip
+    """Draw a picture of a study, in the terminal or to a file."""
+    from nntune.report import braille, draw, pictures
+    from nntune.report.figures import FIGURES, OVER_RANGES
+
+    if kind not in FIGURES:
+        hint = did_you_mean(kind, FIGURES)
+        raise UsageError(f"there is no plot '{kind}'; there are {', '.join(FIGURES)}.{hint}")
+    if param and kind not in OVER_RANGES:
+        raise UsageError(f"--param goes with {', '.join(OVER_RANGES)}, not with {kind}.")
+    if output is not None:
+        pictures.check_free(output, pictures.ENDINGS, force=force)
+    view = study_named(study, db)
+    figure = FIGURES[kind](view, param or ()) if kind in OVER_RANGES else FIGURES[kind](view)
+    if output is not None:
+        pictures.write(figure, output)
+        return
+    with writing():
+        draw(braille.drawn(figure))
 
 
 def _print(text: Any, values: dict[str, Any], as_json: bool) -> None:

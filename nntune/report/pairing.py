@@ -43,11 +43,11 @@ def paired(view: View, first: int, other: View, second: int) -> Paired | None:
 
 
 def _values(confirmation: Mapping[str, Any], trial: int) -> dict[int, float]:
-    """Seed to value, of the seeds on which the trial did not fail."""
+    """Seed to value; none if a seed failed, because then no one knows which."""
+    seeds = confirmation["seeds"]
     for candidate in confirmation["candidates"]:
-        if candidate["trial"] == trial:
-            pairs = zip(confirmation["seeds"], candidate["values"], strict=False)
-            return {seed: value for seed, value in pairs if value is not None}
+        if candidate["trial"] == trial and len(candidate["values"]) == len(seeds):
+            return dict(zip(seeds, candidate["values"], strict=True))
     return {}
 
 

@@ -1,0 +1,188 @@
+"""Pictures over the ranges of hyperparameters: slices, parallel coordinates, two together."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from nntune.errors import NotFoundError, UsageError, did_you_mean
+from nntune.report.figure import (
+    Axis,
+    Chart,
+    Figure,
+    Grid,
+    Series,
+    of_choices,
+    of_hyperparameter,
+    of_numbers,
+)
+from nntune.report.importance import importances
+from nntune.report.marks import by_state, drawn_of, labelled, note, placed, thinned, valued, values
+from nntune.report.wording import number, plain
+from nntune.space import Hyperparameter
+from nntune.study import Listed, View
+
+_MOST_LINES = 60
+_SLICES = 8  # of a range
+
+
+class Slices(NamedTuple):
+    """Parts of a hyperparameter's range, from the low end to the high one."""
+
+    names: tuple[str, ...]
+    part: Callable[[Any], int]
+
+
+def slices(view: View, names: Sequence[str] = ()) -> Figure:
+    """For each hyperparameter: every trial, and the best of each part of its range."""
+    trials = valued(view)
+    y = of_numbers(view.definition.metric, values(trials), may_be_log=True)
+    shown = thinned(view, trials)
+    params = {trial.number: view.space.params(trial.params) for trial in trials}
+    panels, rows = [], []
+    for each in _chosen(view, names):
+        scale = of_hyperparameter(each)
+        at = {n: scale.place(found[each.name]) for n, found in params.items()}
+        best = _best_of_slices(each, [(t, params[t.number][each.name]) for t in trials])
+        points = by_state(view, shown, [at[t.number] for t in shown], placed(y.place, shown))
+        line = Series(
+            "line", "best of each slice", "best",
+            tuple(at[t.number] or 0.0 for t, _, _ in best),
+            tuple(y.place(t.value) or 0.0 for t, _, _ in best),
+            tuple(note(view, t) for t, _, _ in best),
+        )  # fmt: skip
+        panels.append(Chart(each.name, scale.axis, y.axis, (*points, line)))
+        rows += [(each.name, where, count, t.number, number(t.value)) for t, where, count in best]
+    return Figure(
+        "slice", "Isolation: the best trial of each slice",
+        "A point is a trial. The line joins the best trial of each part of a hyperparameter's "
+        "range, whatever the others are: where it is flat, the hyperparameter does not matter.",
+        tuple(panels),
+        ("hyperparameter", "slice", "trials", "best trial", view.definition.metric), tuple(rows),
+    )  # fmt: skip
+
+
+def parallel(view: View, names: Sequence[str] = ()) -> Figure:
+    """Configurations as lines across all hyperparameters, the best tenth marked."""
+    trials = valued(view)
+    chosen = _chosen(view, names)
+    leading = max(1, len(trials) // 10)
+    step = max(1, math.ceil((len(trials) - leading) / _MOST_LINES))
+    shown = [*trials[:leading][:_MOST_LINES], *trials[leading::step]]
+    scales = [of_hyperparameter(each) for each in chosen]
+    x = of_choices("", [each.name for each in chosen]).axis
+    series = []
+    for trial in reversed(shown):
+        params = view.space.params(trial.params)
+        heights = [_share(s.axis, s.place(params[s.axis.label])) for s in scales]
+        tone: Any = "best" if trial in trials[:leading] else "faint"
+        label = "best tenth" if tone == "best" else "others"
+        across = tuple(float(place) for place in range(len(chosen)))
+        series.append(Series("line", label, tone, across, tuple(heights), (note(view, trial),)))
+    texts = []
+    for place, scale in enumerate(scales):
+        for end in (scale.axis.ticks[0], scale.axis.ticks[-1]):
+            texts.append((float(place), _share(scale.axis, end[0]), end[1]))
+    rows = [
+        (t.number, number(t.value), *(plain(view.space.params(t.params)[h.name]) for h in chosen))
+        for t in trials[:leading][:50]
+    ]
+    return Figure(
+        "parallel", "Configurations of the best tenth",
+        f"Each line is a trial, each upright a hyperparameter from the low end of its range to the "
+        f"high one; the best {leading} of {len(trials)} trials stand out.{drawn_of(shown, trials)}",
+        (Chart("", x, Axis("", -0.08, 1.08, ()), labelled(series),
+               tuple(float(p) for p in range(len(chosen))), tuple(texts)),),
+        ("trial", view.definition.metric, *(each.name for each in chosen)), tuple(rows),
+    )  # fmt: skip
+
+
+def contour(view: View, names: Sequence[str] = ()) -> Figure:
+    """The best value of each cell of two hyperparameters: those named, or the most important."""
+    across, down = _two(view, names)
+    trials = valued(view)
+    (columns, column), (rows, row) = _slices(across), _slices(down)
+    best: dict[tuple[int, int], Listed] = {}
+    for trial in trials:  # the best first
+        params = view.space.params(trial.params)
+        best.setdefault((row(params[down.name]), column(params[across.name])), trial)
+    ranked = list(best)
+    shade = {cell: 1 - place / max(1, len(ranked) - 1) for place, cell in enumerate(ranked)}
+    cells = [[(r, c) for c in range(len(columns))] for r in range(len(rows))]
+    return Figure(
+        "contour", f"{across.name} and {down.name} together",
+        "Each cell has the best value of the trials in it, the darker the better; empty cells were "
+        "not tried.",
+        (Grid("", across.name, down.name, tuple(columns), tuple(reversed(list(rows))),
+              tuple(tuple(shade.get(cell) for cell in line) for line in reversed(cells)),
+              tuple(tuple(number(best[c].value) if c in best else "" for c in line)
+                    for line in reversed(cells))),),
+        (across.name, down.name, "best trial", view.definition.metric),
+        tuple((columns[c], rows[r], best[r, c].number, number(best[r, c].value))
+              for r, c in ranked),
+    )  # fmt: skip
+
+
+def _chosen(view: View, names: Sequence[str]) -> list[Hyperparameter]:
+    tuned = [each for each in view.space.hyperparameters if not each.fixed]
+    known = [each.name for each in tuned]
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"--param {name}: study '{view.name}' tunes {', '.join(known)}."
+                f"{did_you_mean(name, known)}"
+            )
+    if not tuned:
+        raise NotFoundError(f"study '{view.name}' tunes nothing; every hyperparameter is fixed.")
+    return [view.space[name] for name in names] or tuned
+
+
+def _two(view: View, names: Sequence[str]) -> list[Hyperparameter]:
+    chosen = _chosen(view, names)
+    if not names and len(chosen) > 1:
+        chosen = [view.space[entry.name] for entry in importances(view).entries[:2]]
+    if len(chosen) != 2:
+        raise UsageError(
+            "contour needs two hyperparameters: --param lr --param units, for example."
+        )
+    return chosen
+
+
+def _share(axis: Axis, place: float | None) -> float:
+    return 0.0 if place is None else (place - axis.low) / (axis.high - axis.low)
+
+
+def _slices(each: Hyperparameter) -> Slices:
+    """Each choice or whole number if there are few, else eight parts; a zero is one of its own."""
+    scale = of_hyperparameter(each)
+    if each.choices:
+        return Slices(tuple(map(str, each.choices)), each.choices.index)
+    whole = isinstance(each.low, int) and not each.log
+    if whole and each.high - each.low < _SLICES:
+        numbers = range(int(each.low), int(each.high) + 1)
+        return Slices(tuple(map(str, numbers)), lambda value: int(value - each.low))
+    low, high = scale.place(each.low) or 0.0, scale.place(each.high) or 0.0
+    ends = [low + (high - low) * part / _SLICES for part in range(_SLICES + 1)]
+    shown = [f"{10**end if each.log else end:.2g}" for end in ends]
+    names = tuple(f"{a} to {b}" for a, b in pairwise(shown))
+    zeros = int(each.zero)
+
+    def part(value: Any) -> int:
+        if each.zero and value == 0:
+            return 0
+        share = ((scale.place(value) or 0.0) - low) / (high - low)
+        return zeros + min(_SLICES - 1, max(0, int(share * _SLICES)))
+
+    return Slices(("0",) * zeros + names, part)
+
+
+def _best_of_slices(
+    each: Hyperparameter, trials: Sequence[tuple[Listed, Any]]
+) -> list[tuple[Listed, str, int]]:
+    """(best trial, slice, trials in it), from the low end to the high one; `trials` best first."""
+    found: dict[int, tuple[Listed, int]] = {}
+    names, part = _slices(each)
+    for trial, value in trials:
+        best, count = found.get(part(value), (trial, 0))
+        found[part(value)] = (best, count + 1)
+    return [(found[p][0], names[p], found[p][1]) for p in sorted(found)]
