@@ -33,8 +33,9 @@ from optuna.trial import TrialState
 from rich.console import Console
 from rich.table import Table
 
-from nntune.search import Budget, Plan, Search
+from nntune.search import Plan, Search
 from nntune.space import Space, build
+from nntune.stops import Budget
 from nntune.study import Definition, Trial, Writer, open_writer, read
 from nntune.trials import Problem, Progress, Setting
 from nntune.workers import Workers

@@ -32,6 +32,7 @@ from nntune.options import (
     DATA,
     L1,
     L2,
+    SPACE,
     WHERE,
     ActivationName,
     Augment,
@@ -199,6 +200,20 @@ def search(
     activation: ActivationName = None,
     optimizer: OptimizerName = None,
     space: SpaceFile = None,
+    enqueue: Annotated[
+        list[str] | None,
+        option(
+            "--enqueue", panel=SPACE, metavar="VALUES",
+            help="Try a configuration first, such as lr=3e-4,units=64; may be repeated.",
+        ),
+    ] = None,
+    warm_start: Annotated[
+        str | None,
+        option(
+            "--warm-start", panel=SPACE, metavar="STUDY",
+            help="Try the best few configurations of another study first.",
+        ),
+    ] = None,
     trials: Annotated[
         int | None,
         option(
@@ -220,6 +235,20 @@ def search(
             panel=BUDGET,
             metavar="DURATION",
             help="Longest training of a trial; then it is cut, and a hung worker is replaced.",
+        ),
+    ] = None,
+    until: Annotated[
+        float | None,
+        option(
+            "--until", panel=BUDGET, metavar="VALUE",
+            help="Stop when the best value is as good as this.",
+        ),
+    ] = None,
+    patience_trials: Annotated[
+        int | None,
+        option(
+            "--patience-trials", panel=BUDGET, metavar="N", min=1,
+            help="Stop after N trials without a better value, at the end of a bracket.",
         ),
     ] = None,
     patience: Annotated[
@@ -272,12 +301,13 @@ def search(
     ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
     as_json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Find the best network; the same command again resumes.
 
     A RANGE is LO:HI, LO:HI:log, LO:HI:STEP, A,B,C, 0,LO:HI:log (zero or a log range) or one value.
     """
     ranges = _ranges(locals())
+    from nntune.proposals import named
     from nntune.session import Options, run
 
     started = time.monotonic()
@@ -314,6 +344,10 @@ def search(
         update_space=update_space,
         fresh=fresh,
         keep=keep,
+        until=until,
+        patience_trials=patience_trials,
+        enqueue=tuple(named(text) for text in enqueue or ()),
+        warm_start=None if warm_start is None else study_named(warm_start, None),
         command=_command(),
     )
     _run_search(lambda: run(options, quiet=quiet), as_json)

@@ -25,9 +25,10 @@ from nntune.bundle import forward
 from nntune.data.encoding import FAR
 from nntune.errors import UsageError
 from nntune.metrics import METRICS, metric_for
-from nntune.search import Budget, Search
+from nntune.search import Search
 from nntune.space import Space, build, parse
 from nntune.stacks import shape_of
+from nntune.stops import Budget
 from nntune.study import Definition, Trial, View
 from nntune.trials import Problem, Shape
 from nntune.workers import Workers, one_thread

@@ -17,7 +17,8 @@ from rich.text import Text
 from nntune.report import duration, number
 
 if TYPE_CHECKING:
-    from nntune.search import Budget, Update
+    from nntune.search import Update
+    from nntune.stops import Budget
 
 
 class Display:
@@ -63,6 +64,11 @@ class Display:
             self._live.update(self._panel(update, done), refresh=True)
         elif update.rung_done and not update.training:
             self._console.print(Text(f"bracket {update.bracket + 1}: {self._line(update, done)}"))
+
+    def end(self, reason: str) -> None:
+        """Says why the search has ended, if it has done anything."""
+        if self._done_before is not None:
+            self._console.print(Text(f"stopped: {reason}"))
 
     def _panel(self, update: "Update", done: int) -> Panel:
         grid = Table.grid(padding=(0, 2))

@@ -12,19 +12,18 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from nntune.errors import AllFailedError
 from nntune.failures import Rescue
 from nntune.metrics import METRICS
-from nntune.space import Space
+from nntune.proposals import Proposer
+from nntune.space import Space, Value
 from nntune.stacks import epoch_seconds, shape_of, stacks
+from nntune.stops import Budget, met, spent
 from nntune.study import Definition, Outcome, Trial, Writer
 from nntune.trials import Problem, Progress, Setting
 from nntune.workers import Workers
-
-if TYPE_CHECKING:
-    from nntune.tpe import Observation
 
 _UNSURE = 2.0  # the factor within which durations are estimated
 
@@ -36,14 +35,6 @@ class Plan(NamedTuple):
     eta: int = 3
     rungs: tuple[int, ...] = (1, 3, 9, 27, 81, 100)
     patience: int = 20
-
-
-class Budget(NamedTuple):
-    """When to stop; `deadline` is on time.monotonic()."""
-
-    trials: int | None = None
-    deadline: float = math.inf
-    trial_time: float = math.inf  # seconds that a trial may be in training
 
 
 class Update(NamedTuple):
@@ -115,24 +106,31 @@ class Search:
         problem: size of the data that the workers hold.
         workers: who trains.
         keep: the best so many trials' weights stay in the study.
+        queue: configurations to try before the sampler's.
+
+    Attributes:
+        stopped: why the search has ended.
     """
 
     def __init__(
-        self, writer: Writer, space: Space, problem: Problem, workers: Workers, keep: int = 3
-    ) -> None:
+        self, writer: Writer, space: Space, problem: Problem, workers: Workers, keep: int = 3,
+        queue: Sequence[Mapping[str, Value]] = (),
+    ) -> None:  # fmt: skip
+        self.stopped, self._queue = "", queue
         self._writer, self._space, self._problem, self._workers = writer, space, problem, workers
         self._definition: Definition = writer.definition
         training = dict(self._definition.training)
         self._product = training.pop("product")
         self._plan = Plan(**{**training, "rungs": tuple(training["rungs"])})
-        self._minimize = METRICS[self._definition.metric].direction == "minimize"
+        self._metric = METRICS[self._definition.metric]
+        self._minimize = self._metric.direction == "minimize"
         self._propose = Proposer(space, self._definition)
         self._trials: dict[int, Trial] = {}
         self._brackets: dict[int, list[int]] = defaultdict(list)
         self._states: Counter[str] = Counter()
         self._reached: dict[int, dict[int, tuple[float, ...]]] = {r: {} for r in self._plan.rungs}
         self._best: Trial | None = None
-        self._trial_time, self._rescue = math.inf, Rescue(workers.renew)
+        self._budget, self._rescue = Budget(), Rescue(workers.renew)
         self._keep_count, self._kept = keep, list[Trial]()  # whose weights stay, the best first
         for trial in writer.trials():
             self._keep(trial)
@@ -143,9 +141,9 @@ class Search:
         Raises:
             AllFailedError: no trial of the study could be trained.
         """
-        self._trial_time = budget.trial_time
+        self._budget = budget
         self._rescue = Rescue(self._workers.renew, budget.trial_time)
-        while bracket := self._open_bracket(budget):
+        while bracket := self._open_bracket():
             yield from self._run_bracket(bracket, budget.deadline)
             if self._states["failed"] == len(self._trials):
                 reasons = sorted({trial.reason for trial in self._trials.values()})
@@ -154,25 +152,25 @@ class Search:
                     "lower --lr or scale the data."
                 )
 
-    def _open_bracket(self, budget: Budget) -> list[int]:
+    def _open_bracket(self) -> list[int]:
         """Numbers of the trials to train next: orphans of a killed search first, else new ones."""
-        if self._trials and time.monotonic() >= budget.deadline:
-            return []
-        if self._states["running"]:
+        budget, first = self._budget, len(self._trials)
+        self.stopped = met(budget, self._best, self._metric)
+        if not self.stopped and first and time.monotonic() >= budget.deadline:
+            self.stopped = "the time is over"
+        if not self.stopped and self._states["running"]:
             orphans = [n for n, trial in self._trials.items() if trial.state == "running"]
             self._writer.retry(orphans)
             return orphans
-        first = len(self._trials)
-        count = self._plan.width
-        if budget.trials is not None:
-            count = min(count, budget.trials - first)
-        if count <= 0:
+        self.stopped = self.stopped or spent(budget, first, self._best)
+        if self.stopped:
             return []
-        return self._ask(first, count)
+        left = math.inf if budget.trials is None else budget.trials - first
+        return self._ask(first, int(min(self._plan.width, left)))
 
     def _ask(self, first: int, count: int) -> list[int]:
         distributions = self._space.distributions()
-        proposals = self._propose(list(self._trials.values()), count)
+        proposals = self._propose(list(self._trials.values()), count, self._queue)
         bracket = 1 + max(self._brackets, default=-1)
         asked = [
             (first + place, params, {name: distributions[name] for name in params})
@@ -238,7 +236,7 @@ class Search:
             self._plan.patience,
             self._definition.seed,
             self._product,
-            self._trial_time,
+            self._budget.trial_time,
         )
         return self._workers.train(stack, setting, self._problem, rung, deadline)
 
@@ -260,9 +258,10 @@ class Search:
         }
         if timed_out:  # of a bracket without time to finish, the best is as good as finished
             going_on.add(min(timed_out, key=lambda number: timed_out[number]))
-        last = rung == self._plan.rungs[-1]
+        is_met = self._budget.is_met([m.value for m in scored.values()], self._metric)
+        end = "epochs" if rung == self._plan.rungs[-1] else "good enough" * is_met
         return [
-            _outcome(member, rung, goes_on=number in going_on, last=last)
+            _outcome(member, rung, goes_on=number in going_on, end=end)
             for number, member in alive.items()
         ]
 
@@ -332,9 +331,9 @@ def _weights(member: Progress) -> bytes | None:
     return None if member.best is None else member.best.astype("<f4").tobytes()
 
 
-def _outcome(member: Progress, rung: int, *, goes_on: bool, last: bool) -> Outcome:
-    """What is stored of a member at a rung."""
-    state, reason = ("complete", "epochs") if last else ("running", "")
+def _outcome(member: Progress, rung: int, *, goes_on: bool, end: str) -> Outcome:
+    """What is stored of a member at a rung; `end` is why no member goes on, or nothing."""
+    state, reason = ("complete" if end else "running"), end
     if _is_failed(member):
         state, reason = "failed", _failed_at(member)
     elif member.outcome in ("early stop", "epochs"):
@@ -372,54 +371,3 @@ def _failed_at(member: Progress) -> str:
     crash = member.failure if member.outcome == "crashed" else None
     kind = f" ({crash.error})" if crash else ""
     return f"{member.outcome}{kind} at epoch {member.epoch}"
-
-
-class Proposer:
-    """The sampler of a study: the next configurations, fixed by the study's seed and its trials.
-
-    Trial 0 is the default configuration. The first bracket fills the space evenly around it; later
-    ones follow the sampler. Optuna stores no state of a sampler, so every bracket draws with a seed
-    of its own, made of its first trial: a search that was killed draws what it would have drawn.
-    """
-
-    def __init__(self, space: Space, definition: Definition) -> None:
-        from nntune.tpe import BatchTPESampler
-
-        self._space, self._definition = space, definition
-        self._distributions = space.distributions()
-        self._sampler = BatchTPESampler()
-        self._known: list[Observation] = []
-
-    def __call__(self, trials: Sequence[Trial], count: int) -> list[dict[str, Any]]:
-        """Configurations of the next trials, as Optuna keeps them."""
-        first, study_seed = len(trials), self._definition.seed
-        if not self._distributions:
-            return [{} for _ in range(count)]
-        default = [] if first else [self._space.optuna_params(self._space.default)]
-        rest = count - len(default)
-        if self._definition.sampler == "qmc":
-            before = max(first - 1, 0)
-            return default + self._even(before + rest)[before:]
-        if not first and self._definition.sampler == "tpe":
-            return default + self._even(rest)
-        if self._definition.sampler == "tpe":  # all trials have ended, which they do once
-            self._known += [_observation(trial) for trial in trials[len(self._known) :]]
-        return default + self._sampler.propose(
-            self._known, self._distributions, rest, [study_seed, 3, first],
-            maximize=self._definition.direction == "maximize", conditions=self._space.conditions,
-        )  # fmt: skip
-
-    def _even(self, count: int) -> list[dict[str, Any]]:
-        from nntune.tpe import sobol
-
-        seed = [self._definition.seed, 3]
-        return sobol(self._distributions, count, seed, self._space.conditions)
-
-
-def _observation(trial: Trial) -> "Observation":
-    """A finished trial as the sampler sees it."""
-    from nntune.tpe import COMPLETE, FAILED, Observation
-
-    steps = {"complete": COMPLETE, "pruned": max(trial.rungs, default=-1), "failed": FAILED}
-    value = math.nan if trial.value is None else trial.value
-    return Observation(trial.number, trial.params, value, steps[trial.state])

@@ -17,10 +17,12 @@ from nntune.data import Dataset, Request, load, study_name
 from nntune.errors import NotFoundError, UsageError, did_you_mean
 from nntune.metrics import METRICS, metric_for
 from nntune.progress import Display
+from nntune.proposals import borrowed, enqueued
 from nntune.retraining import arrays_of, problem_of
-from nntune.search import Budget, Plan, Search, rungs
-from nntune.space import Space, asked_ranges, build
+from nntune.search import Plan, Search, rungs
+from nntune.space import Space, Value, asked_ranges, build
 from nntune.stacks import epoch_seconds
+from nntune.stops import Budget
 from nntune.study import Definition, View, Writer
 from nntune.trials import Problem
 from nntune.workers import Workers, cluster, cores, one_thread
@@ -55,6 +57,10 @@ class Options:
     keep: int = 3  # trials whose weights are kept
     trial_time: float | None = None  # seconds that a trial may be in training
     dask: str | None = None  # address of a scheduler
+    until: float | None = None  # a value that is good enough
+    patience_trials: int | None = None  # trials without a better value
+    enqueue: tuple[Mapping[str, object], ...] = ()  # configurations to try first
+    warm_start: View | None = None  # the study whose best are tried first
 
 
 def run(options: Options, *, quiet: bool = False) -> View:
@@ -85,13 +91,15 @@ def run(options: Options, *, quiet: bool = False) -> View:
             path, name, definition, update_space=options.update_space, fresh=options.fresh
         ) as writer:
             budget = _budget(options)
-            search = Search(writer, space, problem, workers, options.keep)
+            queue = _queue(options, space)
+            search = Search(writer, space, problem, workers, options.keep, queue)
             notes = [_understood(dataset, metric), *dataset.warnings]
             notes += [*_cost(dataset, problem, space), _standing(writer, budget)]
             with Display(writer.name, metric, budget, notes, quiet=quiet) as display:
                 for update in search.run(budget):
                     display.show(update)
-            return study.read(path, writer.name)
+                display.end(search.stopped)
+            return _stopped(writer, search.stopped)
 
 
 def search(
@@ -101,7 +109,11 @@ def search(
     trials: int | None = None,
     time: float | None = None,
     trial_time: float | None = None,
+    until: float | None = None,
+    patience_trials: int | None = None,
     space: Mapping[str, object] | None = None,
+    enqueue: Sequence[Mapping[str, object]] = (),
+    warm_start: View | None = None,
     metric: str | None = None,
     task: str = "auto",
     ignore: Sequence[str] = (),
@@ -138,7 +150,11 @@ def search(
         trials: of the study in total; 128 if no time is given.
         time: seconds after which the search ends.
         trial_time: seconds that a trial may be in training; then it is cut.
+        until: a value of the metric that is good enough to stop.
+        patience_trials: so many trials without a better value end the search.
         space: hyperparameter to range, such as {"lr": "1e-4:1e-1:log", "units": 64}.
+        enqueue: values to try first, such as [{"lr": 3e-4}]; the others are the defaults.
+        warm_start: a study whose best configurations are tried first.
         metric: log_loss or rmse if not given.
         task: binary, multiclass or regression; read from the target if not given.
         ignore: columns to leave out.
@@ -200,6 +216,10 @@ def search(
         fresh=fresh,
         keep=keep,
         dask=dask,
+        until=until,
+        patience_trials=patience_trials,
+        enqueue=tuple(enqueue),
+        warm_start=warm_start,
         command=_command(request, metric, patience),
     )
     return run(options, quiet=quiet)
@@ -268,12 +288,29 @@ def _check_model(space: Space, dataset: Dataset) -> None:
         )
 
 
+def _queue(options: Options, space: Space) -> list[dict[str, Value]]:
+    """Configurations to try before those of the sampler."""
+    found = [enqueued(each, space) for each in options.enqueue]
+    return found if options.warm_start is None else found + borrowed(options.warm_start, space)
+
+
+def _stopped(writer: Writer, reason: str) -> View:
+    """The study, which keeps why its search has ended."""
+    view = study.read(writer.path, writer.name)
+    if reason != view.stopped:
+        entry = {"reason": reason, "trials": sum(view.counts().values())}
+        writer.set_attribute("stopped", entry)
+    return view
+
+
 def _budget(options: Options) -> Budget:
     trials = DEFAULT_TRIALS if options.deadline is None else None
     return Budget(
         trials if options.trials is None else options.trials,
         math.inf if options.deadline is None else options.deadline,
         math.inf if options.trial_time is None else options.trial_time,
+        options.until,
+        options.patience_trials,
     )
 
 

@@ -31,14 +31,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workers": {"errors", "failures", "products", "training", "trials"},
     "tpe": set(),
     "stacks": {"families", "trials"},
+    "stops": {"metrics", "study"},
+    "proposals": {"errors", "space", "study", "tpe"},
     "search": {
-        "errors", "failures", "metrics", "space", "stacks", "study", "tpe", "trials", "workers",
+        "errors", "failures", "metrics", "proposals", "space", "stacks", "stops", "study",
+        "trials", "workers",
     },
     "report": {"data", "errors", "space", "study"},
-    "progress": {"report", "search"},
+    "progress": {"report", "search", "stops"},
     "session": {
-        "data", "errors", "metrics", "progress", "retraining", "search", "space", "stacks",
-        "study", "trials", "workers",
+        "data", "errors", "metrics", "progress", "proposals", "retraining", "search", "space",
+        "stacks", "stops", "study", "trials", "workers",
     },
     "retraining": {"data", "errors", "stacks", "study", "trials", "workers"},
     "bundle": {
@@ -54,13 +57,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands_export": {"bundle", "errors", "export", "options", "space"},
     "commands_report": {"errors", "options", "report"},
     "estimators": {
-        "bundle", "data", "errors", "metrics", "search", "session", "space", "stacks", "study",
-        "trials", "workers",
+        "bundle", "data", "errors", "metrics", "search", "session", "space", "stacks", "stops",
+        "study", "trials", "workers",
     },
     "options": {"data", "errors", "study"},
     "cli": {
         "commands_cluster", "commands_db", "commands_export", "commands_model", "commands_report",
-        "data", "errors", "options", "report", "session", "space", "study",
+        "data", "errors", "options", "proposals", "report", "session", "space", "study",
     },
     "__main__": {"cli"},
 }  # fmt: skip

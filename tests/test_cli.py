@@ -156,6 +156,7 @@ def test_best_as_json_holds_what_a_script_needs(made: Path, nntune: Command) -> 
             "optimizer": "adam",
         },
         "trials": {"running": 1, "complete": 2, "pruned": 1, "failed": 1},
+        "stopped": "",
         "seed": 5,
         "edges": {"hidden_layers": "high", "lr": "high"},
         "command": SAID,
@@ -273,7 +274,8 @@ def test_a_search_writes_results_to_one_stream_and_notices_to_the_other(
     code, output, messages = nntune("search", str(PENGUINS), "-t", "species", *SHORT)
     assert code == 0
     assert output.startswith("study     penguins (studies/penguins.db): 4 trials")
-    first, second, third = messages.splitlines()
+    first, second, third, last = messages.splitlines()
+    assert last == "stopped: all 4 trials are done"
     assert first.startswith("penguins: 15 features, target species (multiclass, 3 classes)")
     assert second == "study penguins in studies/penguins.db: new"
     assert third.startswith("bracket 1: 4 of 4 trials")
@@ -289,6 +291,16 @@ def test_a_quiet_search_says_nothing_but_its_result(folder: Path, nntune: Comman
     assert found["command"] == shlex.join(["nntune", *words])
     assert found["trials"]["running"] == 0
     assert json.loads(nntune("best", "--json")[1]) == found
+
+
+def test_a_search_on_the_command_line_has_a_queue_and_stops(folder: Path, nntune: Command) -> None:
+    words = ["search", str(PENGUINS), "-t", "species", *SHORT]
+    assert nntune(*words, "--quiet")[0] == 0
+    more = ["--study", "more", "--enqueue", "lr=0.01,dropout=0.3", "--warm-start", "penguins"]
+    code, _, messages = nntune(*words, *more, "--until", "9", "--patience-trials", "2")
+    assert (code, messages.split(", and ")[1]) == (0, "--until 9 is reached\n")
+    params = json.loads(nntune("show", "1", "more", "--json")[1])["params"]
+    assert (params["lr"], params["dropout"]) == (0.01, 0.3)
 
 
 def test_the_command_that_repeats_a_configuration_runs(folder: Path, nntune: Command) -> None:

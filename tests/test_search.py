@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from nntune import study
 from nntune.errors import AllFailedError
-from nntune.search import Budget, Plan, Proposer, Search, Update, rungs, survivors
+from nntune.proposals import Proposer
+from nntune.search import Plan, Search, Update, rungs, survivors
 from nntune.space import Space, build
 from nntune.stacks import shape_of, stacks, working_set
+from nntune.stops import Budget
 from nntune.study import Definition, Trial, View
 from nntune.training import Examples
 from nntune.trials import Problem, Progress

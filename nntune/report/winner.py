@@ -53,6 +53,7 @@ def best_json(view: View) -> dict[str, Any]:
         "direction": definition.direction,
         **trial_values(view.space, trial),
         "trials": view.counts(),
+        "stopped": view.stopped,
         "seed": definition.seed,
         "edges": edge_names(view.space, view.space.params(trial.params)),
         "command": definition.command,

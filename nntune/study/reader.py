@@ -162,6 +162,12 @@ class View:
                 for content, made_at in found
             ]
 
+    @property
+    def stopped(self) -> str:
+        """Why its search has ended; nothing if trials have begun since, or it was killed."""
+        entry = self.attributes().get("stopped", {})
+        return entry["reason"] if entry.get("trials") == sum(self.counts().values()) else ""
+
     @cached_property
     def _order(self) -> str:
         return _RANKED.format(sign="-" if self.direction == "maximize" else "")

@@ -1,0 +1,157 @@
+"""Which configurations come next: the default, those the user named, then the sampler's.
+
+Nothing is remembered of what was asked for: a configuration that the study has is not asked again,
+so that the same command, killed or not, asks the same.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nntune.errors import UsageError
+from nntune.space import RULES, Space, Value, parse
+from nntune.study import Definition, Trial, View
+
+if TYPE_CHECKING:
+    from nntune.tpe import Observation
+
+_FEW = 5  # configurations that another study lends
+
+
+def named(text: str) -> dict[str, str]:
+    """Hyperparameters and values of an --enqueue.
+
+    >>> named("lr=3e-4, units=64")
+    {'lr': '3e-4', 'units': '64'}
+
+    Raises:
+        UsageError: it is no list of NAME=VALUE.
+    """
+    pairs = [part.partition("=") for part in text.split(",")]
+    found = {name.strip().replace("-", "_"): value.strip() for name, _, value in pairs}
+    if len(found) < len(pairs) or not all(found) or not all(found.values()):
+        raise UsageError(
+            f"--enqueue {text or repr(text)}: write NAME=VALUE,NAME=VALUE with each name once, "
+            "such as lr=3e-4,units=64."
+        )
+    return found
+
+
+def enqueued(wanted: Mapping[str, object], space: Space) -> dict[str, Value]:
+    """The whole configuration that some values name; the others are those of the default.
+
+    Raises:
+        UsageError: a name or a value is wrong, or outside the space.
+    """
+    values: dict[str, Value] = {}
+    ranges = {each.name: each for each in space.hyperparameters}
+    for name, text in wanted.items():
+        each = parse(name, str(text), f"--enqueue {name}")
+        if not each.fixed:
+            raise UsageError(f"--enqueue {name}={text}: this is a range; name one value of it.")
+        values[name] = each.choices[0]
+        if name not in ranges or not ranges[name].contains(values[name]):
+            inside = f"is {ranges[name].text}" if name in ranges else "is not tuned"
+            raise UsageError(
+                f"--enqueue {name}={text} is outside the space, in which {name} {inside}; "
+                f"--{name.replace('_', '-')} RANGE makes it wider."
+            )
+    found = _nearest(values, space)
+    for name in values.keys() - found.keys():
+        raise UsageError(
+            f"--enqueue {name}={wanted[name]}: a network of model {found['model']} has no {name}; "
+            "name the model that has it too."
+        )
+    return found
+
+
+def borrowed(view: View, space: Space) -> list[dict[str, Value]]:
+    """The best few configurations of another study, each value the nearest that the space has."""
+    found: list[dict[str, Value]] = []
+    for trial in view.trials():
+        if trial.value is None or trial.state not in ("complete", "pruned"):
+            continue
+        ours = _nearest(view.space.params(trial.params), space)
+        if ours not in found:
+            found.append(ours)
+        if len(found) == _FEW:
+            break
+    return found
+
+
+def _nearest(values: Mapping[str, Value], space: Space) -> dict[str, Value]:
+    """The configuration of the space that comes nearest; defaults where nothing is given."""
+    names = [each.name for each in space.hyperparameters]
+    model = None
+    if "model" in names:
+        model = space["model"].nearest(values.get("model", RULES["model"].default))
+    return {
+        each.name: each.nearest(values.get(each.name, RULES[each.name].default))
+        for each in space.of(model)
+    }
+
+
+class Proposer:
+    """The sampler of a study: the next configurations, fixed by the study's seed and its trials.
+
+    Trial 0 is the default configuration. The first bracket fills the space evenly around it; later
+    ones follow the sampler. Optuna stores no state of a sampler, so every bracket draws with a seed
+    of its own, made of its first trial: a search that was killed draws what it would have drawn.
+    """
+
+    def __init__(self, space: Space, definition: Definition) -> None:
+        from nntune.tpe import BatchTPESampler
+
+        self._space, self._definition = space, definition
+        self._distributions = space.distributions()
+        self._sampler = BatchTPESampler()
+        self._known: list[Observation] = []
+
+    def __call__(
+        self, trials: Sequence[Trial], count: int, queue: Sequence[Mapping[str, Value]] = ()
+    ) -> list[dict[str, Any]]:
+        """Configurations of the next trials, as Optuna keeps them.
+
+        Args:
+            trials: of the study, by number.
+            count: how many.
+            queue: whole configurations that come before the sampler's, if no trial has them.
+        """
+        if not self._distributions:
+            return [{} for _ in range(count)]
+        ahead = [] if trials else [self._space.optuna_params(self._space.default)]
+        known = [trial.params for trial in trials]
+        for configuration in queue:
+            params = self._space.optuna_params(configuration)
+            if params not in known and params not in ahead:
+                ahead.append(params)
+        return ahead[:count] + self._sampled(trials, max(count - len(ahead), 0))
+
+    def _sampled(self, trials: Sequence[Trial], rest: int) -> list[dict[str, Any]]:
+        first = len(trials)
+        if self._definition.sampler == "qmc":
+            before = max(first - 1, 0)
+            return self._even(before + rest)[before:]
+        if not first and self._definition.sampler == "tpe":
+            return self._even(rest)
+        if self._definition.sampler == "tpe":  # all trials have ended, which they do once
+            self._known += [_observation(trial) for trial in trials[len(self._known) :]]
+        return self._sampler.propose(
+            self._known, self._distributions, rest, [self._definition.seed, 3, first],
+            maximize=self._definition.direction == "maximize", conditions=self._space.conditions,
+        )  # fmt: skip
+
+    def _even(self, count: int) -> list[dict[str, Any]]:
+        from nntune.tpe import sobol
+
+        seed = [self._definition.seed, 3]
+        return sobol(self._distributions, count, seed, self._space.conditions)
+
+
+def _observation(trial: Trial) -> "Observation":
+    """A finished trial as the sampler sees it."""
+    from nntune.tpe import COMPLETE, FAILED, Observation
+
+    steps = {"complete": COMPLETE, "pruned": max(trial.rungs, default=-1), "failed": FAILED}
+    value = math.nan if trial.value is None else trial.value
+    return Observation(trial.number, trial.params, value, steps[trial.state])
