@@ -14,7 +14,7 @@ import pytest
 
 from nntune import study
 from nntune.cli import main
-from nntune.space import build
+from nntune.space import NAMES, build
 from nntune.study import Definition
 
 BODY = "".join(f"{i * 1.5},{i % 3},{'ab'[i % 2]}\n" for i in range(60))
@@ -186,9 +186,8 @@ BAD: list[tuple[str, int, str]] = [
     (SEARCH + "--space bad.toml", 2,
      "bad.toml is not valid TOML: Invalid value (at line 1, column 6)"),
     (SEARCH + "--space name.toml", 2,
-     "name.toml: no hyperparameter named 'learning_rate'; there are hidden_layers, units, "
-     "shape, dropout, l1, l2, batch_size, epochs, lr, activation, optimizer. Did you mean "
-     "'lr'?"),
+     f"name.toml: no hyperparameter named 'learning_rate'; there are {', '.join(NAMES)}. "
+     "Did you mean 'lr'?"),
     (SEARCH + "--space true.toml", 2,
      "true.toml: lr is true or false; write a range in quotes, or a number"),
     (SEARCH + "--space key.toml", 2,

