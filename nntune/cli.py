@@ -25,6 +25,7 @@ from nntune import (
     commands_export,
     commands_model,
     commands_report,
+    commands_verdict,
 )
 from nntune.errors import DatabaseError, Error, UsageError
 from nntune.options import (
@@ -295,6 +296,17 @@ def search(
         int,
         option("--keep", panel=WHERE, min=0, metavar="K", help="Keep the best K trials' weights."),
     ] = 3,
+    confirm: Annotated[
+        int | None,
+        option(
+            "--confirm",
+            panel=BUDGET,
+            min=0,
+            metavar="K",
+            help="Train the best K configurations again from fresh seeds at the end; 5 once there "
+            "are 32 trials, 0 for none.",
+        ),
+    ] = None,
     fresh: Annotated[
         bool,
         option("--fresh", panel=WHERE, help="A new study beside the one there is."),
@@ -348,6 +360,7 @@ def search(
         patience_trials=patience_trials,
         enqueue=tuple(named(text) for text in enqueue or ()),
         warm_start=None if warm_start is None else study_named(warm_start, None),
+        confirm=confirm,
         command=_command(),
     )
     _run_search(lambda: run(options, quiet=quiet), as_json)
@@ -510,6 +523,7 @@ commands_export.register(app)
 commands_report.register(app)
 commands_db.register(app)
 commands_cluster.register(app)
+commands_verdict.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -55,6 +55,10 @@ class Display:
         if self._live is not None:
             self._live.stop()
 
+    def note(self, line: str) -> None:
+        """Prints a line that stays."""
+        self._console.print(Text(line))
+
     def show(self, update: "Update") -> None:
         """Brings the panel up to date, or prints a line if the bracket is finished."""
         done = sum(count for state, count in update.states.items() if state != "running")

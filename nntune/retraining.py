@@ -1,5 +1,6 @@
 """A study's trials trained once more: on its rows, on other rows, or from other seeds."""
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import fields
@@ -95,10 +96,18 @@ class Retrainer:
         view: the study.
         workers: who trains.
         shared: the rows that the workers hold already.
+        deadline: on time.monotonic(); past it a training ends with the outcome 'time'.
     """
 
-    def __init__(self, view: View, workers: Workers, shared: Rows | None = None) -> None:
+    def __init__(
+        self,
+        view: View,
+        workers: Workers,
+        shared: Rows | None = None,
+        deadline: float = math.inf,
+    ) -> None:
         self._view, self._workers, self._shared = view, workers, shared
+        self._deadline = deadline
 
     @property
     def count(self) -> int:
@@ -142,4 +151,4 @@ class Retrainer:
         if self._shared is not rows:
             self._workers.share(arrays_of(rows))
             self._shared = rows
-        return self._workers.train(members, setting, problem_of(rows), until, float("inf"))
+        return self._workers.train(members, setting, problem_of(rows), until, self._deadline)

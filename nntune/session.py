@@ -25,6 +25,7 @@ from nntune.stacks import epoch_seconds
 from nntune.stops import Budget
 from nntune.study import Definition, View, Writer
 from nntune.trials import Problem
+from nntune.verdict.ending import AtTheEnd
 from nntune.workers import Workers, cluster, cores, one_thread
 
 SAMPLERS = ("tpe", "qmc", "random")
@@ -61,6 +62,7 @@ class Options:
     patience_trials: int | None = None  # trials without a better value
     enqueue: tuple[Mapping[str, object], ...] = ()  # configurations to try first
     warm_start: View | None = None  # the study whose best are tried first
+    confirm: int | None = None  # configurations confirmed at the end; none in a short study
 
 
 def run(options: Options, *, quiet: bool = False) -> View:
@@ -90,7 +92,8 @@ def run(options: Options, *, quiet: bool = False) -> View:
         with study.open_writer(
             path, name, definition, update_space=options.update_space, fresh=options.fresh
         ) as writer:
-            budget = _budget(options)
+            confirmation = AtTheEnd(options.confirm, options.deadline)
+            budget = _budget(options, confirmation)
             queue = _queue(options, space)
             search = Search(writer, space, problem, workers, options.keep, queue)
             notes = [_understood(dataset, metric), *dataset.warnings]
@@ -99,7 +102,9 @@ def run(options: Options, *, quiet: bool = False) -> View:
                 for update in search.run(budget):
                     display.show(update)
                 display.end(search.stopped)
-            return _stopped(writer, search.stopped)
+                view = _stopped(writer, search.stopped)
+                confirmation.run(writer, dataset, workers, display.note)
+            return view
 
 
 def search(
@@ -137,6 +142,7 @@ def search(
     update_space: bool = False,
     fresh: bool = False,
     keep: int = 3,
+    confirm: int | None = None,
     quiet: bool = True,
 ) -> View:
     """`nntune search` from Python: finds the best network for a table, or goes on with a study.
@@ -179,6 +185,8 @@ def search(
         update_space: go on with other ranges than the study has.
         fresh: a new study beside the one there is.
         keep: so many of the best trials' weights stay in the study.
+        confirm: so many of the best configurations are trained again from fresh seeds at the end,
+            and held against plain models; 5 once there are 32 trials, 0 for none.
         quiet: no progress on standard error.
 
     Returns:
@@ -220,6 +228,7 @@ def search(
         patience_trials=patience_trials,
         enqueue=tuple(enqueue),
         warm_start=warm_start,
+        confirm=confirm,
         command=_command(request, metric, patience),
     )
     return run(options, quiet=quiet)
@@ -303,11 +312,11 @@ def _stopped(writer: Writer, reason: str) -> View:
     return view
 
 
-def _budget(options: Options) -> Budget:
+def _budget(options: Options, confirmation: AtTheEnd) -> Budget:
     trials = DEFAULT_TRIALS if options.deadline is None else None
     return Budget(
         trials if options.trials is None else options.trials,
-        math.inf if options.deadline is None else options.deadline,
+        confirmation.start(),
         math.inf if options.trial_time is None else options.trial_time,
         options.until,
         options.patience_trials,

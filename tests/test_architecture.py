@@ -37,16 +37,24 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "failures", "metrics", "proposals", "space", "stacks", "stops", "study",
         "trials", "workers",
     },
-    "report": {"data", "errors", "space", "study"},
+    "wording": set(),
+    "report": {"data", "errors", "space", "study", "verdict", "wording"},
     "progress": {"report", "search", "stops"},
     "session": {
         "data", "errors", "metrics", "progress", "proposals", "retraining", "search", "space",
-        "stacks", "stops", "study", "trials", "workers",
+        "stacks", "stops", "study", "trials", "verdict", "workers",
     },
     "retraining": {"data", "errors", "stacks", "study", "trials", "workers"},
     "bundle": {
         "autograd", "data", "errors", "failures", "families", "metrics", "retraining", "study",
         "trials", "workers",
+    },
+    "verdict": {
+        "bundle", "data", "errors", "metrics", "retraining", "stacks", "study", "trials",
+        "wording", "workers",
+    },
+    "commands_verdict": {
+        "data", "options", "report", "retraining", "study", "verdict", "workers",
     },
     "commands_model": {"bundle", "data", "errors", "options"},
     "export": {
@@ -63,6 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": {"data", "errors", "study"},
     "cli": {
         "commands_cluster", "commands_db", "commands_export", "commands_model", "commands_report",
+        "commands_verdict",
         "data", "errors", "options", "proposals", "report", "session", "space", "study",
     },
     "__main__": {"cli"},
@@ -80,6 +89,7 @@ AT_THE_TOP: dict[str, set[str]] = {
         "commands_export",
         "commands_model",
         "commands_report",
+        "commands_verdict",
         "options",
     },
     "duckdb": set(),

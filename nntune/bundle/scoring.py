@@ -1,12 +1,15 @@
 """Predictions held against what was true, by the formulas that a search uses."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nntune.metrics import METRICS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LEAST = 1e-300  # a probability of 0 would make the log loss infinite
 
@@ -31,9 +34,21 @@ def score(
         y: (N,) class indices, or the target in its unit.
         names: of the metrics.
     """
+    outputs, target = tensors(task, [values], y)
+    return {name: float(METRICS[name].formula(outputs, target, 1.0)[0]) for name in names}
+
+
+def tensors(
+    task: str, models: Sequence[NDArray[np.float64]], y: NDArray[Any]
+) -> "tuple[Tensor, Tensor]":
+    """Predictions of some models and the truth as the metrics' formulas take them.
+
+    Returns:
+        Outputs (M, C, N), logits or numbers, and the target (N,).
+    """
     import torch
 
+    values = np.stack([np.ascontiguousarray(each.T) for each in models])
     outputs = values if task == "regression" else np.log(np.maximum(values, _LEAST))
-    scores = torch.from_numpy(np.ascontiguousarray(outputs.T))[None]  # (1, C, N)
-    target = torch.from_numpy(y.astype(np.float64 if task == "regression" else np.int64))
-    return {name: float(METRICS[name].formula(scores, target, 1.0)[0]) for name in names}
+    target = y.astype(np.float64 if task == "regression" else np.int64)
+    return torch.from_numpy(outputs), torch.from_numpy(target)

@@ -2,20 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from nntune.wording import number, plain
 
-def number(value: float | None) -> str:
-    """A value in four significant digits, large ones in whole.
-
-    >>> number(0.123456), number(48211.3), number(1e-5), number(None)
-    ('0.1235', '48211', '1e-05', '-')
-    """
-    if value is None:
-        return "-"
-    if 1000 <= abs(value) < 1e9:
-        return f"{value:.0f}"
-    return f"{value + 0.0:.4g}"  # no -0
+__all__ = ["duration", "finite", "number", "plain", "sparkline", "states"]
 
 
 def duration(seconds: float) -> str:
@@ -40,10 +30,6 @@ def states(counts: Mapping[str, int]) -> str:
     """
     named = ("complete", "pruned", "failed")
     return ", ".join(f"{counts[state]} {state}" for state in named if counts.get(state))
-
-
-def plain(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def finite(value: float) -> float | None:

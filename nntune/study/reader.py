@@ -168,6 +168,21 @@ class View:
         entry = self.attributes().get("stopped", {})
         return entry["reason"] if entry.get("trials") == sum(self.counts().values()) else ""
 
+    def confirmation(self) -> dict[str, Any] | None:
+        """The last confirmation, unless the search has since found a better trial than those."""
+        found = self.verdicts("confirmation")
+        best = self.best()
+        if not found or best is None:
+            return None
+        last = found[-1]
+        known = {each["trial"] for each in last["candidates"]}
+        return last if best.number in known else None
+
+    def winner(self) -> Trial | None:
+        """The confirmed winner; the best trial of the search where none is confirmed."""
+        last = self.confirmation()
+        return self.best() if last is None else self.trial(last["winner"])
+
     @cached_property
     def _order(self) -> str:
         return _RANKED.format(sign="-" if self.direction == "maximize" else "")

@@ -1,0 +1,86 @@
+"""The commands that ask how sure a result is: confirm, test."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nntune.options import Database, Json, StudyName, study_named, writing
+
+if TYPE_CHECKING:
+    from nntune.retraining import Retrainer, Rows
+    from nntune.study import View
+
+Workers = Annotated[
+    int | None, typer.Option("-j", "--workers", min=1, help="Processes; as many as cores.")
+]
+Data = Annotated[str | None, typer.Option("--data", metavar="FILE", help="Where the table is now.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (confirm,):
+        app.command()(command)
+
+
+def confirm(
+    study: StudyName = None,
+    db: Database = None,
+    top: Annotated[
+        int, typer.Option("--top", min=1, metavar="K", help="How many configurations.")
+    ] = 5,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=2, metavar="N", help="How many seeds for each.")
+    ] = 5,
+    data: Data = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Train the best few again from seeds that chose nothing.
+
+    Takes the luck out of a search's best value, and says whether a linear model would do.
+    """
+    from nntune import report
+    from nntune.study import open_existing, read
+    from nntune.verdict.confirming import Effort, is_confirmed
+    from nntune.verdict.confirming import confirm as confirmed
+
+    view = study_named(study, db)
+    effort = Effort(top, seeds)
+    if not is_confirmed(view, effort):
+        with open_existing(view.path, view.name) as writer, _again(view, data, workers) as again:
+            rows, retrainer = again
+            writer.add_verdict("confirmation", confirmed(view, rows, retrainer, effort))
+    else:
+        print("these are confirmed already; nothing left to do", file=sys.stderr)
+    view = read(view.path, view.name)
+    _print(report.confirmation(view), report.confirmation_json(view), as_json)
+
+
+@contextmanager
+def _again(
+    view: "View", source: str | None, workers: int | None
+) -> "Iterator[tuple[Rows, Retrainer]]":
+    """The rows of a study's search, and who trains on them."""
+    from nntune.data.learning import learning_of
+    from nntune.retraining import Retrainer, check_same, plan_again
+    from nntune.workers import Workers, cores
+
+    with Workers(workers or cores()) as pool:
+        plan = plan_again(view, source)
+        rows = learning_of(plan, "train")
+        check_same(view, plan.request.source, rows.fingerprint)
+        yield rows, Retrainer(view, pool)
+
+
+def _print(text: Any, values: Any, as_json: bool) -> None:
+    from nntune.report import draw
+
+    with writing():
+        if as_json:
+            print(json.dumps(values, indent=2, allow_nan=False))
+        else:
+            draw(text)

@@ -1,0 +1,89 @@
+"""The confirmation that ends a search, within what time there is."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nntune import study
+from nntune.errors import AllFailedError
+from nntune.study import View, Writer
+
+if TYPE_CHECKING:
+    from nntune.retraining import Rows
+    from nntune.verdict.confirming import Effort
+    from nntune.workers import Workers
+
+_ENOUGH = 32  # trials: of fewer, a search is a trial of the tool
+_TOP = 5
+_RESERVED = 0.2  # of a search's time
+_UNSURE = 2.0  # the factor within which durations are estimated
+_SMALLER = ((5, 5), (3, 5), (2, 4), (1, 3))  # candidates and seeds, where time is short
+
+
+@dataclass(frozen=True)
+class AtTheEnd:
+    """What follows a search.
+
+    Args:
+        top: configurations to confirm; if None, 5 once there are 32 trials.
+        deadline: of search and confirmation together, on time.monotonic(); None for no limit.
+    """
+
+    top: int | None
+    deadline: float | None
+
+    def start(self) -> float:
+        """When the search has to end so that the rest fits."""
+        if self.deadline is None:
+            return math.inf
+        if self.top == 0:
+            return self.deadline
+        left = max(self.deadline - time.monotonic(), 0)
+        return self.deadline - _RESERVED * left
+
+    def run(
+        self, writer: Writer, rows: "Rows", workers: "Workers", say: Callable[[str], None]
+    ) -> None:
+        """Confirms the best few and keeps it with the study, unless that was done already."""
+        if self.top == 0:
+            return
+        view = study.read(writer.path, writer.name)
+        counts = view.counts()
+        if self.top is None and counts["complete"] + counts["pruned"] < _ENOUGH:
+            return
+        from nntune.retraining import Retrainer
+        from nntune.verdict.confirming import confirm, is_confirmed
+
+        effort = self._effort(view, rows, workers)
+        if effort is not None and is_confirmed(view, effort):
+            return
+        missing = f"; nntune confirm {view.name} does it"
+        if effort is None:
+            say(f"not confirmed: the time left is too short{missing}")
+            return
+        say(f"confirming {effort.top} configurations from {effort.seeds} fresh seeds each")
+        deadline = math.inf if self.deadline is None else self.deadline
+        try:
+            content = confirm(view, rows, Retrainer(view, workers, rows, deadline), effort)
+        except TimeoutError:
+            say(f"not confirmed: it took longer than the time left{missing}")
+        except AllFailedError as error:
+            say(f"not confirmed: {error}")
+        else:
+            writer.add_verdict("confirmation", content)
+
+    def _effort(self, view: View, rows: "Rows", workers: "Workers") -> "Effort | None":
+        """The most that fits."""
+        from nntune.verdict.confirming import Effort, candidates, seconds_needed
+
+        there = len(candidates(view, self.top or _TOP))
+        if self.deadline is None:
+            return Effort(there)
+        left = self.deadline - time.monotonic()
+        for top, seeds in _SMALLER:
+            effort = Effort(min(top, there), seeds)
+            if _UNSURE * seconds_needed(view, effort, rows, workers.count) < left:
+                return effort
+        return None

@@ -1,0 +1,73 @@
+"""A confirmation in words: what is a result, what was luck, what a plain model would do."""
+
+from typing import Any
+
+from nntune.wording import number
+
+SURE = 2.0  # standard errors: a smaller difference is none
+_PLAIN, _LINEAR = ("majority", "mean"), ("ridge", "lasso", "logistic_l2", "logistic_l1")
+
+
+def headline(confirmation: dict[str, Any]) -> str:
+    """The winner's value: mean and standard deviation over seeds that chose nothing."""
+    found = confirmation["confirmed"]
+    count = len(found["values"])
+    spread = "" if found["sd"] is None else f" ± {number(found['sd'])}"
+    failed = f", {found['failed']} failed" if found["failed"] else ""
+    return f"{number(found['mean'])}{spread} over {count} fresh seeds{failed}"
+
+
+def luck(confirmation: dict[str, Any]) -> str:
+    """What the search's own best value owed to luck."""
+    gap, searched = confirmation["luck"], _searched(confirmation)
+    if gap is None:
+        return ""
+    if gap > 0:
+        return f"the search's best was {number(searched)}: {number(gap)} of it was luck"
+    return f"the search's best was {number(searched)}: it did not flatter"
+
+
+def against(confirmation: dict[str, Any]) -> list[str]:
+    """One sentence for each kind of baseline: none, linear, boosting."""
+    found, metric = confirmation["baselines"], confirmation["metric"]
+    linear = [each for each in found if each["name"] in _LINEAR]
+    kinds = [[e for e in found if e["name"] in _PLAIN], linear]
+    kinds += [[e for e in found if e["name"] not in (*_PLAIN, *_LINEAR)]]
+    # The best of a kind is the one to beat.
+    best = [min(kind, key=lambda each: each["difference"]) for kind in kinds if kind]
+    return [_compared(each, metric) for each in best]
+
+
+def standing(baseline: dict[str, Any]) -> str:
+    """'better', 'worse' or 'alike': the network beside a baseline."""
+    difference, se = baseline["difference"], baseline["se"]
+    if se is None or abs(difference) <= SURE * se:
+        return "alike"
+    return "better" if difference > 0 else "worse"
+
+
+def errors(baseline: dict[str, Any]) -> str:
+    """A difference in standard errors."""
+    difference, se = abs(baseline["difference"]), baseline["se"]
+    if not se:
+        return "of unknown standard error"
+    return f"{difference / se:.{0 if difference >= 10 * se else 1}f} standard errors"
+
+
+def _compared(baseline: dict[str, Any], metric: str) -> str:
+    gap, label = number(abs(baseline["difference"])), baseline["label"]
+    match standing(baseline):
+        case "better":
+            return f"The network beats {label} by {gap} {metric} ({errors(baseline)})."
+        case "worse":
+            return f"The network loses to {label} by {gap} {metric} ({errors(baseline)})."
+    which = "better" if baseline["difference"] > 0 else "worse"
+    return (
+        f"{label[0].upper()}{label[1:]} is as good: the network is {gap} {metric} {which}, "
+        f"{errors(baseline)}."
+    )
+
+
+def _searched(confirmation: dict[str, Any]) -> float:
+    values: list[float] = [each["searched"] for each in confirmation["candidates"]]
+    return max(values) if confirmation["direction"] == "maximize" else min(values)
