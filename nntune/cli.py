@@ -54,6 +54,7 @@ from nntune.options import (
     Image,
     Json,
     Kernel,
+    Lags,
     LayerShape,
     LearningRate,
     Model,
@@ -72,6 +73,7 @@ from nntune.options import (
     Target,
     Task,
     TestFile,
+    TimeColumn,
     Units,
     ValidFile,
     option,
@@ -176,6 +178,8 @@ def search(
     group: Groups = None,
     image: Image = None,
     series: Series = False,
+    time_col: TimeColumn = None,
+    lags: Lags = None,
     model: Model = None,
     hidden_layers: HiddenLayers = None,
     units: Units = None,
@@ -318,27 +322,13 @@ def search(
 
     A RANGE is LO:HI, LO:HI:log, LO:HI:STEP, A,B,C, 0,LO:HI:log (zero or a log range) or one value.
     """
-    ranges = _ranges(locals())
+    request, ranges = _request(locals()), _ranges(locals())
     from nntune.proposals import named
     from nntune.session import Options, run
 
     started = time.monotonic()
     options = Options(
-        request=_request(
-            data,
-            target,
-            task,
-            ignore,
-            categorical,
-            numeric,
-            valid,
-            test,
-            seed,
-            cv,
-            group,
-            image,
-            series,
-        ),
+        request=request,
         metric=metric,
         ranges=ranges,
         space_file=space,
@@ -456,28 +446,16 @@ def data(
     group: Groups = None,
     image: Image = None,
     series: Series = False,
+    time_col: TimeColumn = None,
+    lags: Lags = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Show what is understood of a data file, without training."""
+    request = _request(locals())
     from nntune import report
     from nntune.data import describe
 
-    request = _request(
-        data,
-        target,
-        task,
-        ignore,
-        categorical,
-        numeric,
-        valid,
-        test,
-        seed,
-        cv,
-        group,
-        image,
-        series,
-    )
     description = describe(request)
     _print(report.data(description), report.data_json(description), as_json)
 
@@ -542,18 +520,17 @@ def _nntune(
     pass
 
 
-def _request(
-    source: str, target: str | None, task: str, ignore: list[str] | None,
-    categorical: list[str] | None, numeric: list[str] | None, valid: str | None,
-    test: str | None, seed: int, cv: int | None, group: str | None,
-    image: str | None, series: bool,
-) -> "Request":  # fmt: skip
+def _request(arguments: Mapping[str, Any]) -> "Request":
+    """What the arguments of a command ask of the data."""
     from nntune.data import Request
 
-    return Request(
-        source, target, task, tuple(ignore or ()), tuple(categorical or ()), tuple(numeric or ()),
-        valid, test, seed, cv, group, image, series,
+    plain = (
+        "target", "task", "valid", "test", "seed", "cv", "group", "image", "series", "lags",
     )  # fmt: skip
+    asked: dict[str, Any] = {name: arguments[name] for name in plain}
+    for name in ("ignore", "categorical", "numeric"):
+        asked[name] = tuple(arguments[name] or ())
+    return Request(source=arguments["data"], time=arguments["time_col"], **asked)
 
 
 def _ranges(arguments: Mapping[str, Any]) -> dict[str, str]:

@@ -116,6 +116,20 @@ Series = Annotated[
     bool,
     option("--series", panel=DATA, help="The columns are the steps of one series a row."),
 ]
+TimeColumn = Annotated[
+    str | None,
+    option(
+        "--time-col", panel=DATA, metavar="COLUMN", autocompletion=_columns,
+        help="Orders the rows: the earliest train, the latest test.",
+    ),
+]  # fmt: skip
+Lags = Annotated[
+    int | None,
+    option(
+        "--lags", panel=DATA, metavar="N", min=1,
+        help="Forecast: the numbers of the last N rows are features.",
+    ),
+]  # fmt: skip
 SpaceFile = Annotated[
     Path | None,
     option("--space", panel=SPACE, metavar="FILE", help="Ranges from a TOML file."),

@@ -131,6 +131,8 @@ def search(
     seed: int = 0,
     image: str | None = None,
     series: bool = False,
+    time_col: str | None = None,
+    lags: int | None = None,
     study: str | None = None,
     db: str | Path | None = None,
     patience: int | None = None,
@@ -173,6 +175,8 @@ def search(
         seed: fixes the split, the draws and the training.
         image: the columns are pixels of images of this size, such as 28x28.
         series: the columns are the steps of one series a row.
+        time_col: column that orders the rows, which are then split by time.
+        lags: so many rows back, their numbers are features too.
         study: its name; that of the data file if not given.
         db: its file, instead of studies/NAME.db.
         patience: epochs without a better value before a training stops.
@@ -203,8 +207,20 @@ def search(
     names = tuple(ignore), tuple(categorical), tuple(numeric)
     valid, test = (None if file is None else str(file) for file in (valid, test))
     request = Request(
-        str(source), target, task, *names, valid, test, seed, cv, group, image, series
-    )
+        str(source),
+        target,
+        task,
+        *names,
+        valid,
+        test,
+        seed,
+        cv,
+        group,
+        image,
+        series,
+        time_col,
+        lags,
+    )  # fmt: skip
     options = Options(
         request=request,
         metric=metric,
@@ -247,7 +263,8 @@ def _command(request: Request, metric: str | None, patience: int | None) -> str:
     given += [("--valid", request.valid), ("--test", request.test)]
     given += [("--cv", None if request.cv is None else str(request.cv))]
     given += [("--group-col", request.group)]
-    given += [("--image", request.image)]
+    given += [("--image", request.image), ("--time-col", request.time)]
+    given += [("--lags", None if request.lags is None else str(request.lags))]
     given += [("--seed", str(request.seed))] if request.seed else []
     given += [("--patience", str(patience))] if patience else []
     words = [word for flag, value in given if value is not None for word in (flag, value)]

@@ -885,12 +885,15 @@ def _grid_text(name: str, rows: int | None, grid: Grid) -> str | None:
     """Another default where features form an image or a series."""
     if name == "epochs" and rows is not None and rows > _MANY:
         return "30"  # an epoch takes minutes where one of a perceptron takes seconds
-    is_series = len(grid.size) == 1
-    series = {"model": "cnn,rnn", "kernel": "3,5,7,9", "pool": "max,none"}
-    return series.get(name) if is_series else {"model": "cnn"}.get(name)
+    if len(grid.size) == 2:
+        return {"model": "cnn"}.get(name)
+    if grid.size[0] < _SHORT:
+        return {"model": "mlp,rnn", "pool": "none"}.get(name)
+    return {"model": "cnn,rnn", "kernel": "3,5,7,9", "pool": "max,none"}.get(name)
 
 
 _MANY = 20_000  # training rows
+_SHORT = 16  # steps, such as lags: too few for blocks of convolution
 
 
 def _suggest(each: Hyperparameter, trial: "Trial") -> Value:

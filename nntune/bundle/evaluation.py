@@ -1,7 +1,7 @@
 """A bundle against rows whose truth is known."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ class Evaluation:
 
     Attributes:
         rows: that had a target.
-        dropped: rows without one.
+        dropped: rows without one, or without the past that the network looks back at.
         metrics: name to value; nan where one is not defined, such as auc with one class.
         notes: sentences on what could not be read.
     """
@@ -47,11 +47,17 @@ def evaluate(bundle: Bundle, source: str, target: str | None = None) -> Evaluati
     """
     truth = Truth(bundle, target or bundle.target)
     predictor, doubts = Predictor(bundle), Doubts()
-    columns = Columns([*predictor.columns.features, truth.feature], truth.kinds)
+    columns = replace(
+        predictor.columns,
+        features=[*predictor.columns.features, truth.feature],
+        kinds=truth.kinds,
+    )
     values, known, dropped = [], [], 0
     for table in _tables(source, columns, doubts):
         y = truth.of(table)
         there = ~np.isnan(y)
+        if columns.history is not None:
+            there &= columns.history.known(table)
         dropped += int(np.count_nonzero(~there))
         values.append(predictor.values(table)[there])
         known.append(y[there])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nntune.bundle import checks, forward
 from nntune.bundle.format import Bundle
 from nntune.data.fitting import Columns, Doubts
+from nntune.data.history import MOST_LAGS, History
 from nntune.data.table import Table
 from nntune.errors import DataError
 
@@ -32,8 +33,12 @@ class Predictor:
         self.bundle = bundle
         self._encoder = checks.encoder_of(bundle.encoder)
         kinds = {column["name"]: column["kind"] for column in bundle.columns}
-        self.columns = Columns(self._encoder.features, kinds)
-        self.feature_names_in_ = np.array([f.column for f in self._encoder.features], object)
+        names = [feature.column for feature in self._encoder.features]
+        history = _history(bundle.data, names)
+        self.columns = Columns(self._encoder.features, kinds, history)
+        if history is not None:
+            names = list(dict.fromkeys([*history.columns, *(n for n in names if n in kinds)]))
+        self.feature_names_in_ = np.array(names, object)
         self.n_features_in_ = len(self.feature_names_in_)
         self.classes_ = _labels(bundle.classes, kinds.get(bundle.target, "string"))
 
@@ -110,6 +115,16 @@ class Predictor:
         if not np.isfinite(total).all():
             raise DataError("the network's outputs are no finite numbers; the bundle is of no use")
         return total
+
+
+def _history(data: dict[str, Any], names: list[str]) -> History | None:
+    """What the network needs of earlier rows."""
+    lags, time = data.get("lags"), data.get("time")
+    if lags is None:
+        return None
+    if not isinstance(lags, int) or not 1 <= lags <= MOST_LAGS or not isinstance(time, str | None):
+        raise DataError("the bundle is damaged: its lags are no number of rows.")
+    return History.of_features(names, lags, time)
 
 
 def _labels(classes: tuple[str, ...], kind: str) -> NDArray[Any]:

@@ -67,6 +67,9 @@ def sklearn_names(source: str) -> list[str]:
 def read_arrays(path: Path, name: str) -> Table:
     """An npz file with X and y, or X_train, y_train, X_test and y_test.
 
+    X is (N, D), images (N, H, W) or (N, H, W, C), or series (N, C, T), whose true `lengths`,
+    `lengths_train` and `lengths_test` may stand beside it.
+
     Never unpickles: an array of Python objects is refused.
 
     Raises:
@@ -74,19 +77,32 @@ def read_arrays(path: Path, name: str) -> Table:
     """
     arrays = _arrays(path, name)
     if {"X", "y"} <= set(arrays):
-        return _table(arrays["X"], arrays["y"], name)
+        return _table(_cut(arrays, "", name), arrays["y"], name)
     if {"X_train", "y_train"} <= set(arrays):
-        table = _table(arrays["X_train"], arrays["y_train"], name)
+        table = _table(_cut(arrays, "_train", name), arrays["y_train"], name)
         if not {"X_test", "y_test"} <= set(arrays):
             return table
         if arrays["X_test"].shape[1:] != arrays["X_train"].shape[1:]:
             raise DataError(f"{name}: examples of X_train and X_test differ in shape")
-        test = _table(arrays["X_test"], arrays["y_test"], name)
+        test = _table(_cut(arrays, "_test", name), arrays["y_test"], name)
         return replace(table, test=test)
     held = ", ".join(arrays) or "nothing"
     raise DataError(
         f"{name} holds {held}; X and y are needed, or X_train, y_train, X_test and y_test"
     )
+
+
+def _cut(arrays: dict[str, Array], part: str, name: str) -> Array:
+    """X of a part, missing behind the end of each series where `lengths` (N,) stands beside it."""
+    x, lengths = arrays[f"X{part}"], arrays.get(f"lengths{part}")
+    if lengths is None or x.ndim < 2:
+        return x
+    if lengths.shape != x.shape[:1] or lengths.dtype.kind not in "iu" or x.dtype.kind not in "biuf":
+        raise DataError(f"{name}: lengths{part} needs a whole number for each of {len(x)} series")
+    cut = x.astype(np.float64)
+    behind = np.arange(x.shape[-1]) >= lengths[:, None]
+    np.moveaxis(cut, -1, 1)[behind] = np.nan
+    return cut
 
 
 def _arrays(path: Path, name: str) -> dict[str, Array]:

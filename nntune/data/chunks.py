@@ -57,10 +57,14 @@ def chunks(source: str, columns: Columns, doubts: Doubts) -> Iterator[Chunk]:
         DataError: there is no such table, a column is missing, or it holds something else.
     """
     from nntune.data.arrays import read_arrays, read_sklearn
+    from nntune.data.reading import read as read_whole
 
     name = shown(source)
     if source.startswith("sklearn:"):
         yield Chunk(columns.fitted(read_sklearn(source), doubts))
+        return
+    if columns.history is not None:
+        yield Chunk(columns.fitted(read_whole(source), doubts))
         return
     with _opened(source) as (path, form, stream), closing(_connected()) as con:
         if form == "npz":

@@ -257,7 +257,8 @@ def _warnings(plan: Plan) -> tuple[str, ...]:
     dropped = [n for n, r in plan.roles.items() if r.name in ("id", "constant")]
     notes = [*table.notes]
     if table.rows > len(plan.kept):
-        notes.append(f"{table.rows - len(plan.kept):,} rows without {plan.target.name} are dropped")
+        what = f"without {plan.target.name}" + " or its past" * bool(plan.request.lags)
+        notes.append(f"{table.rows - len(plan.kept):,} rows {what} are dropped")
     if dropped:
         notes.append(f"dropped as ids or constants: {listed(dropped)}")
     return (*notes, *found)
@@ -301,6 +302,8 @@ def fingerprint_of(plan: Plan) -> str:
             hashed.update(json.dumps([name, str(little), len(array), levels]).encode())
             hashed.update(np.ascontiguousarray(array, little).data)
     roles = {name: [role.name, role.style] for name, role in plan.roles.items()}
+    if plan.request.time or plan.request.lags:
+        roles |= {"time": [plan.request.time or "", str(plan.request.lags)]}
     if plan.grid is not None:  # tables keep the fingerprints that they had before there were grids
         roles |= {"": [plan.grid.text]}
     facts = [plan.target.name, plan.target.task, plan.target.classes, roles, plan.request.seed]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nntune.data.encoding import Feature
+from nntune.data.history import History
 from nntune.data.roles import FALSE, TRUE
 from nntune.data.table import (
     MISSING,
@@ -68,10 +69,12 @@ class Columns:
     Args:
         features: how each is encoded.
         kinds: of each column as it was read for training: 'number', 'string' or 'date'.
+        history: of which columns the past is needed; such a table cannot be read in parts.
     """
 
     features: Sequence[Feature]
     kinds: Mapping[str, str]
+    history: History | None = None
 
     def check(self, names: Sequence[str], source: str) -> None:
         """Refuse a table that lacks one.
@@ -95,6 +98,7 @@ class Columns:
         Raises:
             DataError: a column is missing, or holds something else than in training.
         """
+        table = self.history.lagged(table) if self.history else table
         self.check(list(table.columns), table.name)
         fitted: dict[str, Cells] = {}
         for feature in self.features:

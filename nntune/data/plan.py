@@ -1,6 +1,7 @@
 """A request carried out up to the encoder; reading, target, splits and roles meet here."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from nntune.data import grids
 from nntune.data.encoding import Encoder, fit
 from nntune.data.grids import arranged, with_gaps
+from nntune.data.history import History, history_of, is_looked_back_at, time_split
 from nntune.data.reading import read
 from nntune.data.request import Request
 from nntune.data.roles import Role, forced, role_of
@@ -64,17 +66,19 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
     table = read(request.source, request.target) if table is None else table
     name = target_name(table, request)
     left_out = _left_out(table, request, name)
-    table = arranged(table, request, left_out)
     _check_options(table, request, name)
+    table = arranged(table, request, left_out)
+    history = _history(table, request, name, left_out)
+    table = history.lagged(table) if history else table
     if len(table.columns) < 2:
         raise DataError(f"{table.name} has one column; a target and at least one other are needed")
-    kept = present_rows(table.columns[name])
+    kept = _kept(table, name, history)
     target = target_of(name, table.columns[name].take(kept), request.task, table.name)
     y = target.values(table.columns[name].take(kept), table.name)
-    valid = arranged(read(request.valid, name), request, left_out) if request.valid else table
-    test = arranged(read(request.test, name), request, left_out) if request.test else table.test
-    test = test or table
-    rows = _Rows(table, target, kept, y, request)
+    prepared = partial(_prepared, request=request, left_out=left_out, history=history)
+    valid = prepared(read(request.valid, name)) if request.valid else table
+    test = prepared(read(request.test, name)) if request.test else table.test or table
+    rows = _Rows(table, target, kept, y, request, history)
     parts = _parts(rows, valid, test)
     turns = _folds(rows, parts, given=valid is not table)
     seen = _seen(parts, turns)
@@ -89,13 +93,34 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
     return Plan(request, target, table, valid, test, parts, turns, kept, roles, encoder, y, grid)
 
 
+def _prepared(
+    table: Table, request: Request, left_out: list[str], history: History | None
+) -> Table:
+    """The table of another file as the source's was brought into form."""
+    table = arranged(table, request, left_out)
+    return history.lagged(table) if history else table
+
+
+def _history(table: Table, request: Request, target: str, left_out: list[str]) -> History | None:
+    if request.lags is None:
+        return None
+    time = None if request.time is None else column_named(table, request.time)
+    return history_of(table, target, request.lags, time, left_out)
+
+
+def _kept(table: Table, target: str, history: History | None) -> Rows:
+    """Rows with a target, and with a whole past where that is needed."""
+    rows = present_rows(table.columns[column_named(table, target)])
+    return np.intersect1d(rows, history.rows(table)) if history else rows
+
+
 def _seen(parts: Parts, folds: tuple[Fold, ...]) -> Rows:
     return parts.train if len(folds) == 1 else np.union1d(parts.train, parts.valid)
 
 
 def _left_out(table: Table, request: Request, target: str) -> list[str]:
-    """Columns that are part of no image or series: the target, groups, what is ignored."""
-    words = (*request.ignore, *filter(None, [request.group]))
+    """Columns that are part of no image or series: target, groups, time and what is ignored."""
+    words = (*request.ignore, *filter(None, [request.group, request.time]))
     return [target, *(column_named(table, word) for word in words)]
 
 
@@ -111,6 +136,7 @@ def _check_options(table: Table, request: Request, target: str) -> None:
         raise UsageError(
             f"--group-col {request.group} is the target; name the column of the groups"
         )
+    _check_time(table, request, target)
     if request.cv is not None and request.cv > 1 and request.valid:
         raise UsageError(
             "--cv makes folds of the rows and --valid gives a split; choose one of them"
@@ -118,6 +144,28 @@ def _check_options(table: Table, request: Request, target: str) -> None:
     both = set(request.categorical) & set(request.numeric)
     if both:
         raise UsageError(f"{min(both)} is in --categorical and in --numeric; it can be one of them")
+
+
+def _check_time(table: Table, request: Request, target: str) -> None:
+    if request.time is not None and column_named(table, request.time) == target:
+        raise UsageError(f"--time-col {request.time} is the target; name the column of the time")
+    if not _in_time(request):
+        return
+    flag = "--time-col" if request.time is not None else "--lags"
+    for other, given in (
+        ("--cv", (request.cv or 1) > 1),
+        ("--group-col", request.group is not None),
+        ("--image", request.lags is not None and request.image is not None),
+        ("--series", request.lags is not None and request.series),
+    ):
+        if given:
+            what = "splits rows by time" if other in ("--cv", "--group-col") else "makes a series"
+            raise UsageError(f"{flag} {what} and {other} does otherwise; choose one of them.")
+
+
+def _in_time(request: Request) -> bool:
+    """Whether earlier rows train and later ones judge."""
+    return request.time is not None or request.lags is not None
 
 
 class _Rows(NamedTuple):
@@ -128,6 +176,13 @@ class _Rows(NamedTuple):
     kept: Rows
     y: Array  # (kept,)
     request: Request
+    history: History | None = None
+
+    @property
+    def time(self) -> str | None:
+        """The column that orders the rows."""
+        name = self.request.time
+        return None if name is None else column_named(self.table, name)
 
     @property
     def classes(self) -> Array | None:
@@ -150,13 +205,15 @@ def _parts(rows: _Rows, valid: Table, test: Table) -> Parts:
         least = 1 + sum(share > 0 for share in of)
         refuse_small_classes(rows.target, counts, rows.table.name, least)
     groups = rows.groups()
-    if groups is None:
+    if _in_time(rows.request):
+        parts = time_split(rows.table, rows.kept, rows.time, of)
+    elif groups is None:
         parts = split(rows.kept, rows.classes, rows.request.seed, of)
     else:
         parts = group_split(rows.kept, groups, rows.classes, rows.request.seed, of)
         _refuse_empty(rows, parts, of)
-    own_valid = parts.valid if valid is rows.table else _own_rows(valid, rows.target)
-    own_test = parts.test if test is rows.table else _own_rows(test, rows.target)
+    own_valid = parts.valid if valid is rows.table else _own_rows(valid, rows)
+    own_test = parts.test if test is rows.table else _own_rows(test, rows)
     if len(own_valid) == 0:
         raise DataError(f"{valid.name} has no row with a target to validate on")
     return Parts(parts.train, own_valid, own_test)
@@ -200,10 +257,11 @@ def _most_folds(classes: Array | None, groups: Array | None, rows: int) -> int:
     return fewest if groups is None else min(fewest, len(np.unique(groups)))
 
 
-def _own_rows(table: Table, target: Target) -> Rows:
+def _own_rows(table: Table, dealt: _Rows) -> Rows:
     """Rows with a target in a table of another file."""
+    target = dealt.target
+    rows = _kept(table, target.name, dealt.history)
     cells = table.columns[column_named(table, target.name)]
-    rows = present_rows(cells)
     values = target.values(cells.take(rows), table.name)
     if np.isnan(values.astype(np.float64)).any():
         raise DataError(
@@ -216,6 +274,7 @@ def roles_of(table: Table, rows: Rows, request: Request, target: Target | None) 
     ignored = {column_named(table, word) for word in request.ignore}
     asked = {column_named(table, word): "categorical" for word in request.categorical}
     asked |= {column_named(table, word): "numeric" for word in request.numeric}
+    ordering = None if request.time is None else column_named(table, request.time)
     grouping = None if request.group is None else column_named(table, request.group)
     roles = grids.roles(table, rows)
     for name, cells in table.columns.items():
@@ -227,6 +286,10 @@ def roles_of(table: Table, rows: Rows, request: Request, target: Target | None) 
             roles[name] = Role("ignored", "as asked")
         elif name in asked:
             roles[name] = forced(cells.take(rows), asked[name])
+        elif request.lags is not None and is_looked_back_at(name, table):
+            roles[name] = Role("ignored", "its past is used")
+        elif name == ordering:
+            roles[name] = Role("ignored", "orders the rows")
         elif name == grouping:
             roles[name] = Role("ignored", "its values are the groups")
         else:

@@ -34,6 +34,8 @@ class Request:
         group: column whose equal values stay in one split; no feature unless asked for.
         image: the columns are pixels of images of this size, such as 28x28 or 32x32x3.
         series: the columns are the steps of one series a row.
+        time: column that orders the rows, which are then split by time.
+        lags: so many rows back, their numbers are features too.
     """
 
     source: str
@@ -49,6 +51,8 @@ class Request:
     group: str | None = None
     image: str | None = None
     series: bool = False
+    time: str | None = None
+    lags: int | None = None
 
 
 def study_name(source: str) -> str:

@@ -17,6 +17,7 @@ from nntune.study import Trial, View
 _OF_THE_DATA = (
     "-t", "--target", "--task", "--metric", "--ignore", "--categorical", "--numeric", "--valid",
     "--test", "--cv", "--group-col", "--seed", "--patience", "--image",
+    "--time-col", "--lags",
 )  # fmt: skip
 
 

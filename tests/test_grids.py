@@ -1,0 +1,172 @@
+"""Images, series and rows in time: how columns become a grid, and what is never looked at."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nntune.data import Request, describe, load, load_test
+from nntune.errors import DataError, UsageError
+from nntune.families import Grid
+
+
+def arrays(path: Path, x: np.ndarray, y: np.ndarray | None = None) -> str:
+    np.savez(path, X=x, y=np.arange(len(x)) % 2 if y is None else y)
+    return str(path)
+
+
+def pixels(path: Path, rows: int = 40, columns: int = 12) -> str:
+    draw = np.random.default_rng(0)
+    names = ",".join(["label", *(f"p{i}" for i in range(columns))])
+    body = draw.integers(0, 256, (rows, columns))
+    lines = [f"{'ab'[i % 2]},{','.join(map(str, row))}" for i, row in enumerate(body)]
+    path.write_text("\n".join([names, *lines]) + "\n")
+    return str(path)
+
+
+def forecast(path: Path, rows: int = 60, shuffled: bool = False) -> str:
+    """Row t has day t, y = t and z = 10 t."""
+    lines = [f"2020-01-01T{t // 60:02}:{t % 60:02},{t},{10 * t},{'ab'[t % 2]}" for t in range(rows)]
+    if shuffled:
+        lines = [lines[i] for i in np.random.default_rng(1).permutation(rows)]
+    path.write_text("\n".join(["when,y,z,day", *lines]) + "\n")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "grid"),
+    [
+        ((8, 8), Grid(1, (8, 8))),
+        ((6, 5, 3), Grid(3, (6, 5))),
+        ((3, 6, 5), Grid(3, (6, 5))),
+        ((2, 30), Grid(2, (30,))),
+    ],
+)
+def test_an_array_says_by_its_shape_what_its_examples_are(tmp_path, shape, grid) -> None:
+    source = arrays(tmp_path / "a.npz", np.random.default_rng(0).random((40, *shape)))
+    assert load(Request(source)).grid == grid
+
+
+def test_colours_of_a_pixel_become_planes(tmp_path: Path) -> None:
+    x = np.zeros((40, 5, 6, 3))
+    x[::2, 2, 4, 1] = 1.0
+    dataset = load(Request(arrays(tmp_path / "a.npz", x)))
+    plane = dataset.train.x.reshape(-1, 3, 5, 6)
+    assert np.ptp(plane[:, 1, 2, 4]) > 0
+    plane[:, 1, 2, 4] = 0
+    assert np.ptp(plane[:, 0]) == np.ptp(plane[:, 2]) == 0
+
+
+def test_every_channel_has_one_scale_learnt_from_training_rows(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(5, 2, (60, 2, 9))
+    x[:, 1] *= 100
+    train = load(Request(arrays(tmp_path / "a.npz", x))).train.x.reshape(-1, 2, 9)
+    np.testing.assert_allclose(train.mean((0, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(train.std((0, 2)), 1, atol=1e-5)
+
+
+def test_pixels_that_never_change_stay(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)
+    x[:, 0] = 0
+    assert load(Request(arrays(tmp_path / "a.npz", x))).train.x.shape[1] == 64
+
+
+def test_series_that_end_early_say_so_beside_each_step(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(40, 1, 20))
+    x[::3, 0, 15:] = np.nan
+    dataset = load(Request(arrays(tmp_path / "a.npz", x)))
+    assert dataset.grid == Grid(1, (20,), has_gaps=True)
+    pairs = dataset.train.x.reshape(-1, 20, 2)
+    ends = pairs[:, 19, 1] == 1
+    assert 0 < ends.sum() < len(ends)
+    assert (pairs[ends, 15:, 0] == 0).all()
+    assert (pairs[~ends, :, 1] == 0).all()
+
+
+def test_lengths_beside_an_array_mean_the_same(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(40, 2, 20))
+    lengths = np.where(np.arange(40) % 3, 20, 15)
+    np.savez(tmp_path / "a.npz", X=x, y=np.arange(40) % 2, lengths=lengths)
+    cut = x.copy()
+    cut[::3, :, 15:] = np.nan
+    theirs = load(Request(arrays(tmp_path / "b.npz", cut)))
+    ours = load(Request(str(tmp_path / "a.npz")))
+    assert ours.grid == theirs.grid == Grid(2, (20,), has_gaps=True)
+    assert np.array_equal(ours.train.x, theirs.train.x)
+
+
+def test_columns_of_a_table_are_pixels_on_request(tmp_path: Path) -> None:
+    source = pixels(tmp_path / "p.csv")
+    assert load(Request(source, "label", image="3x4")).grid == Grid(1, (3, 4))
+    planes = load(Request(source, "label", image="2x2x3"))
+    assert planes.grid == Grid(3, (2, 2))
+    assert planes.features == tuple(f"p{i}" for i in (0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11))
+    assert load(Request(source, "label", image="3x2x2")).features == tuple(
+        f"p{i}" for i in (0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11)
+    )
+
+
+def test_columns_of_a_table_are_a_series_on_request(tmp_path: Path) -> None:
+    source = pixels(tmp_path / "p.csv")
+    found = describe(Request(source, "label", series=True))
+    assert found.grid == Grid(1, (12,))
+    assert "features  12: series of 12 steps" in found.text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"image": "4x4"}, "--image 4x4 takes 16 columns, and p.csv has 12 beside the target"),
+        ({"image": "12"}, "--image 12: write height x width, such as 28x28"),
+        ({"image": "0x12"}, "--image 0x12: write height x width, such as 28x28"),
+        ({"time": "label"}, "--time-col label is the target; name the column of the time"),
+        ({"lags": 40}, "--lags 40: p.csv has 40 rows to look back at"),
+        ({"lags": 2, "cv": 3}, "--lags splits rows by time and --cv does otherwise"),
+        ({"lags": 2, "series": True}, "--lags makes a series and --series does otherwise"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_one_sentence(tmp_path, changes, sentence) -> None:
+    source = pixels(tmp_path / "p.csv")
+    with pytest.raises((UsageError, DataError)) as caught:
+        load(Request(source, "label", **changes))
+    assert sentence in str(caught.value)
+
+
+def test_rows_are_split_by_time_and_no_moment_is_cut(tmp_path: Path) -> None:
+    lines = [f"{t // 3},{t},{t % 7}" for t in range(120)]
+    mixed = [lines[i] for i in np.random.default_rng(0).permutation(120)]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["when,y,x", *mixed]))
+    request = Request(str(path), "y", "regression", time="when")
+    dataset, test = load(request), load_test(request)
+    mean, scale = dataset.target_mean, dataset.target_scale
+    train, valid, last = (
+        np.rint(part.y * scale + mean).astype(int) // 3
+        for part in (dataset.train, dataset.valid, test)
+    )
+    assert train.max() < valid.min() <= valid.max() < last.min()
+    assert [len(train), len(valid), len(last)] == [75, 21, 24]
+    assert "when" not in dataset.features
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_lags_are_the_rows_before_whatever_the_order_of_the_file(tmp_path, shuffled) -> None:
+    source = forecast(tmp_path / "f.csv", shuffled=shuffled)
+    dataset = load(Request(source, "y", "regression", time="when", lags=3))
+    assert dataset.grid == Grid(2, (3,))
+    assert dataset.features == (
+        "y -3", "y -2", "y -1", "z -3", "z -2", "z -1", "day=a", "day=b",
+    )  # fmt: skip
+    assert dataset.counts["dropped"] == 3
+    y = np.rint(dataset.train.y * dataset.target_scale + dataset.target_mean)
+    scale = dataset.encoder.features[2].scales[0]
+    before = np.rint(dataset.train.x[:, 2] * scale.sd + scale.mean)
+    assert np.array_equal(before, y - 1)
+
+
+def test_nothing_of_a_row_but_what_is_known_before_it_is_a_feature(tmp_path: Path) -> None:
+    request = Request(forecast(tmp_path / "f.csv"), "y", "regression", time="when", lags=2)
+    roles = {column.name: (column.role, column.note) for column in load(request).columns}
+    assert roles["z"] == ("ignored", "its past is used")
+    assert roles["when"] == ("ignored", "orders the rows")
+    assert roles["day"][0] in ("boolean", "categorical")

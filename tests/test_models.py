@@ -1,0 +1,220 @@
+"""The family as a hyperparameter: drawn with its own, the same however it is searched, of use."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from nntune import study
+from nntune.bundle import Predictor, read
+from nntune.cli import app
+from nntune.errors import DataError, UsageError
+from nntune.families import Grid
+from nntune.search import Budget, Plan, Search
+from nntune.session import search
+from nntune.space import RULES, build
+from nntune.study import Definition, View
+from nntune.tpe import BatchTPESampler, Observation, sobol
+from nntune.trials import Problem
+from nntune.workers import Workers
+
+SERIES = Grid(2, (12,))
+SPACE = build(
+    {
+        "model": "mlp,cnn,rnn", "units": "4,8", "hidden_layers": "1,2", "blocks": "1,2",
+        "channels": "2,4", "kernel": "3", "head": "0,4", "rnn_layers": "1", "rnn_units": "3,5",
+        "batch_size": "16", "epochs": "4", "dropout": "0:0.4",
+    },
+    grid=SERIES,
+)  # fmt: skip
+PLAN = Plan(width=6, rungs=(1, 2, 4))
+RUN = CliRunner()
+
+
+def arrays() -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(60, 24)).astype(np.float32)
+    y = (x[:, :12].mean(1) > x[:, 12:].mean(1)).astype(np.int64)
+    return {"x": x[:44], "y": y[:44], "x_valid": x[44:], "y_valid": y[44:]}
+
+
+def opened(path: Path) -> study.Writer:
+    made = Definition(
+        data={}, space={each.name: each.text for each in SPACE.hyperparameters},
+        metric="log_loss", direction="minimize", seed=7, sampler="tpe", pruner="halving",
+        training={**PLAN._asdict(), "product": "torch"}, versions={}, command="",
+    )  # fmt: skip
+    return study.open_writer(path, "made", made)
+
+
+def searched(path: Path, workers: Workers, updates: int | None = None) -> View:
+    """The study after a search, which is abandoned after so many updates."""
+    problem = Problem(24, 44, 2, grid=SERIES)
+    with workers, opened(path) as writer:
+        workers.share(arrays())
+        running = Search(writer, SPACE, problem, workers).run(Budget(18))
+        for place, _ in enumerate(running, 1):
+            if place == updates:
+                break
+    return study.read(path, "made")
+
+
+def facts(view: View) -> list[tuple[object, ...]]:
+    return [
+        (t.number, t.state, t.params, t.value, t.epoch, t.rungs, t.reason, view.curve(t.number),
+         view.weights(t.number))
+        for t in sorted(view.trials())
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> View:
+    return searched(tmp_path_factory.mktemp("whole") / "whole.db", Workers(0))
+
+
+def test_every_family_is_tried_with_its_own_hyperparameters_only(whole: View) -> None:
+    seen = set()
+    for trial in whole.trials():
+        params = SPACE.params(trial.params)
+        assert set(params) == {each.name for each in SPACE.of(params["model"])}
+        seen.add(params["model"])
+    assert seen == {"mlp", "cnn", "rnn"}
+
+
+def test_two_workers_find_what_one_process_finds(whole: View, tmp_path: Path) -> None:
+    assert facts(searched(tmp_path / "two.db", Workers(2))) == facts(whole)
+
+
+@pytest.mark.parametrize("updates", [1, 5])
+def test_a_search_of_families_that_is_cut_ends_as_if_it_had_not_been(
+    whole: View, tmp_path: Path, updates: int
+) -> None:
+    cut = searched(tmp_path / "cut.db", Workers(0), updates)
+    assert facts(cut) != facts(whole)
+    assert facts(searched(tmp_path / "cut.db", Workers(0))) == facts(whole)
+
+
+def test_proposals_hold_what_their_family_has() -> None:
+    distributions = SPACE.distributions()
+    first = sobol(distributions, 40, 1, SPACE.conditions)
+    known = [
+        Observation(n, p, float(p["model"] != "cnn") + 0.01 * n, np.inf)
+        for n, p in enumerate(first)
+    ]
+    then = BatchTPESampler().propose(known, distributions, 40, 2, conditions=SPACE.conditions)
+    for proposal in (*first, *then):
+        full = SPACE.params(proposal)
+        assert None not in full.values()
+        assert SPACE.optuna_params(full) == proposal
+    models = [proposal["model"] for proposal in then]
+    assert models.count("cnn") > 20
+
+
+def test_a_space_holds_the_families_that_fit_the_data() -> None:
+    assert build({}).models == ("mlp",)
+    assert build({}, grid=Grid(1, (28, 28))).models == ("cnn",)
+    assert build({}, grid=Grid(1, (40,))).models == ("cnn", "rnn")
+    assert build({}, grid=Grid(3, (5,))).models == ("mlp", "rnn")
+    assert "model" not in [each.name for each in build({}).hyperparameters]
+
+
+def test_a_hyperparameter_of_another_family_is_refused() -> None:
+    with pytest.raises(UsageError) as caught:
+        build({"model": "rnn", "blocks": "2"}, grid=SERIES)
+    assert str(caught.value) == "--blocks is for cnn, and --model is rnn here."
+
+
+def test_every_hyperparameter_belongs_to_a_family() -> None:
+    assert all(set(rule.families) & {"mlp", "cnn", "rnn"} for rule in RULES.values())
+
+
+def table(path: Path, rows: int = 60) -> str:
+    draw = np.random.default_rng(3)
+    x = draw.normal(size=(rows, 16))
+    label = np.where(x[:, :8].mean(1) > x[:, 8:].mean(1), "left", "right")
+    lines = [
+        ",".join([*(f"{v:.4f}" for v in row), word]) for row, word in zip(x, label, strict=True)
+    ]
+    path.write_text("\n".join([",".join([*(f"s{i}" for i in range(16)), "side"]), *lines]))
+    return str(path)
+
+
+SMALL = {"epochs": 3, "channels": 4, "rnn_units": 4, "units": 4, "batch_size": 16, "blocks": 2}
+
+
+def small(*families: str) -> dict[str, object]:
+    return {
+        "model": ",".join(families),
+        **{n: v for n, v in SMALL.items() if set(families) & set(RULES[n].families)},
+    }
+
+
+def run(*words: object) -> str:
+    result = RUN.invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout
+
+
+@pytest.mark.parametrize(
+    ("family", "grid"),
+    [("mlp", {"series": True}), ("cnn", {"image": "4x4"}), ("rnn", {"series": True})],
+)
+def test_a_network_of_each_family_is_made_used_and_judged(tmp_path, family, grid) -> None:
+    source, db, bundle = table(tmp_path / "t.csv"), tmp_path / "t.db", tmp_path / "t.nnt"
+    view = search(source, "side", trials=2, space=small(family), db=db, **grid)
+    best = view.best()
+    assert best is not None
+    run("refit", "--db", db, "--as-searched", "-o", bundle)
+    predicted = run("predict", bundle, source).split()[1:]
+    assert len(predicted) == 60
+    assert set(predicted) <= {"left", "right"}
+    scored = json.loads(run("evaluate", bundle, source, "--json"))
+    truth = [line.rsplit(",", 1)[1] for line in Path(source).read_text().split()[1:]]
+    hits = np.mean([a == b for a, b in zip(predicted, truth, strict=True)])
+    assert scored["metrics"]["accuracy"] == pytest.approx(hits)
+    assert "nn.Linear" in run("export", bundle, "--format", "torch", "-o", tmp_path / "t.pt")
+
+
+def test_a_network_needs_images_or_series(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        search(table(tmp_path / "t.csv"), "side", space={"model": "cnn"}, db=tmp_path / "t.db")
+    assert str(caught.value).startswith("--model cnn: the columns of t are no images or series;")
+
+
+def forecast(path: Path, rows: int = 90) -> str:
+    wave = np.sin(np.arange(rows) / 3) + 5
+    lines = [f"{t},{wave[t]:.5f},{'ab'[t % 2]}" for t in range(rows)]
+    path.write_text("\n".join(["t,y,day", *lines]) + "\n")
+    return str(path)
+
+
+def test_a_forecast_looks_at_the_rows_before_it_and_beyond_the_last_one(tmp_path: Path) -> None:
+    source, db, bundle = forecast(tmp_path / "f.csv"), tmp_path / "f.db", tmp_path / "f.nnt"
+    space = {"model": "rnn", "epochs": 30, "rnn_units": 8, "lr": 0.02, "batch_size": 16}
+    search(source, "y", trials=1, space=space, db=db, time_col="t", lags=6)
+    run("refit", "--db", db, "-o", bundle)
+    head = Path(source).read_text()
+    Path(tmp_path / "next.csv").write_text(head + "90,,a\n")
+    values = [float(v) for v in run("predict", bundle, tmp_path / "next.csv").split()[1:]]
+    assert len(values) == 91
+    assert abs(values[90] - (np.sin(30) + 5)) < 0.4
+    rows = json.loads(run("evaluate", bundle, source, "--json"))
+    assert (rows["rows"], rows["dropped"]) == (84, 6)
+    last = head.splitlines()
+    last[-1] = "89,1000,a"  # what is to be forecast is no feature of it
+    Path(tmp_path / "other.csv").write_text("\n".join(last) + "\n")
+    other = [float(v) for v in run("predict", bundle, tmp_path / "other.csv").split()[1:]]
+    assert other[:89] == pytest.approx(values[:89])
+
+
+def test_lags_of_a_damaged_bundle_are_refused(tmp_path: Path) -> None:
+    source, db, bundle = forecast(tmp_path / "f.csv"), tmp_path / "f.db", tmp_path / "f.nnt"
+    space = {"model": "mlp", "epochs": 1, "units": 4, "hidden_layers": 1}
+    search(source, "y", trials=1, space=space, db=db, lags=2)
+    run("refit", "--db", db, "-o", bundle)
+    whole = read(bundle)
+    with pytest.raises(DataError, match="its lags are no number of rows"):
+        Predictor(replace(whole, data={**whole.data, "lags": -1}))
