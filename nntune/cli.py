@@ -271,8 +271,13 @@ def search(
         option("-s", "--study", panel=WHERE, metavar="NAME", help="Named after the data file."),
     ] = None,
     db: Annotated[
-        Path | None,
-        option("--db", panel=WHERE, metavar="FILE", help="Instead of studies/NAME.db."),
+        str | None,
+        option(
+            "--db",
+            panel=WHERE,
+            metavar="FILE",
+            help="Instead of studies/NAME.db; also postgresql:// or mysql://USER@HOST/DATABASE.",
+        ),
     ] = None,
     seed: Seed = 0,
     sampler: Annotated[
@@ -325,6 +330,7 @@ def search(
     request, ranges = _request(locals()), _ranges(locals())
     from nntune.proposals import named
     from nntune.session import Options, run
+    from nntune.study import database
 
     started = time.monotonic()
     options = Options(
@@ -337,7 +343,7 @@ def search(
         trial_time=None if trial_time is None else _seconds("--trial-time", trial_time),
         patience=patience,
         study=study,
-        db=db,
+        db=None if db is None else database(db),
         sampler=sampler,
         pruner=pruner,
         workers=workers,
@@ -420,16 +426,17 @@ def show(
 @app.command()
 def studies(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Where the databases are, or one of them.")
-    ] = Path("studies"),
+        str, typer.Argument(metavar="FOLDER", help="Where the databases are, or one of them.")
+    ] = "studies",
     as_json: Json = False,
 ) -> None:
     """List the studies there are."""
     from nntune import report, study
 
-    is_default = folder == Path("studies")
-    found = study.studies(folder) if folder.exists() or not is_default else []
-    _print(report.studies(folder, found), report.studies_json(found), as_json)
+    place = study.database(folder)
+    is_missing = folder == "studies" and not Path(folder).exists()
+    found = [] if is_missing else study.studies(place)
+    _print(report.studies(place, found), report.studies_json(found), as_json)
 
 
 @app.command()
@@ -570,9 +577,12 @@ def _print(text: Any, values: Any, as_json: bool) -> None:
 
 
 def _command() -> str:
+    """What was typed, as a study keeps it: for others to read."""
     import shlex
 
-    return shlex.join(["nntune", *sys.argv[1:]])
+    from nntune.study import without_password
+
+    return shlex.join(["nntune", *map(without_password, sys.argv[1:])])
 
 
 if __name__ == "__main__":

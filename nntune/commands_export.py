@@ -114,7 +114,7 @@ def _script(bundle: "Bundle", path: Path, data: str | None) -> tuple[bytes, str]
     )
 
 
-def _toml(source: str, db: Path | None, trial: int | None) -> tuple[bytes, str]:
+def _toml(source: str, db: str | None, trial: int | None) -> tuple[bytes, str]:
     """Of a bundle if the file is one, else of a study."""
     from nntune import bundle
     from nntune.export.configuration import space_toml

@@ -136,8 +136,10 @@ SpaceFile = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="The result as JSON on standard output.")]
 Database = Annotated[
-    Path | None,
-    typer.Option("--db", metavar="FILE", help="The study's file, instead of studies/NAME.db."),
+    str | None,
+    typer.Option(
+        "--db", metavar="FILE", help="The study's file, instead of studies/NAME.db, or a server."
+    ),
 ]
 StudyName = Annotated[
     str | None,
@@ -189,14 +191,14 @@ ActivationName = Annotated[str | None, _range("--activation", "relu, tanh, gelu 
 OptimizerName = Annotated[str | None, _range("--optimizer", "adam or sgd (with momentum 0.9).")]
 
 
-def study_named(name: str | None, db: Path | None) -> "View":
+def study_named(name: str | None, db: str | None) -> "View":
     """The study asked for: by name, by file, or the only one there is."""
     from nntune import study
 
     if db is not None:
-        return study.read(db, name)
+        return study.read(study.database(db), name)
     if name is not None and (name.endswith(".db") or "/" in name):
-        return study.read(Path(name))
+        return study.read(study.database(name))
     folder = Path("studies")
     found = study.studies(folder) if folder.is_dir() else []
     names = {summary.name: summary for summary in found}

@@ -23,7 +23,7 @@ from nntune.search import Plan, Search, rungs
 from nntune.space import Space, Value, asked_ranges, build
 from nntune.stacks import epoch_seconds
 from nntune.stops import Budget
-from nntune.study import Definition, View, Writer
+from nntune.study import Database, Definition, View, Writer, database
 from nntune.trials import Problem
 from nntune.verdict.ending import AtTheEnd
 from nntune.workers import Workers, cluster, cores, one_thread
@@ -47,7 +47,7 @@ class Options:
     deadline: float | None
     patience: int | None
     study: str | None
-    db: Path | None
+    db: Database | None
     sampler: str
     pruner: str
     workers: int | None
@@ -178,7 +178,7 @@ def search(
         time_col: column that orders the rows, which are then split by time.
         lags: so many rows back, their numbers are features too.
         study: its name; that of the data file if not given.
-        db: its file, instead of studies/NAME.db.
+        db: its file, instead of studies/NAME.db, or the address of a server.
         patience: epochs without a better value before a training stops.
         sampler: tpe, qmc or random.
         pruner: halving or none.
@@ -231,7 +231,7 @@ def search(
         trial_time=trial_time,
         patience=patience,
         study=study,
-        db=None if db is None else Path(db),
+        db=None if db is None else database(db),
         sampler=sampler,
         pruner=pruner,
         workers=workers,
@@ -379,7 +379,7 @@ def _standing(writer: Writer, budget: Budget) -> str:
     return f"{place}: resumed after {len(trials)} trials" + adopted * (done < len(trials))
 
 
-def _stored_product(path: Path, name: str) -> str | None:
+def _stored_product(path: Database, name: str) -> str | None:
     """The library that multiplies matrices for a study that is there already.
 
     Libraries round differently, so the choice belongs to the study; a resumed one keeps it.

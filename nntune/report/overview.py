@@ -1,7 +1,6 @@
 """What there is before trials are looked at: the studies of a folder, a data file understood."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
@@ -9,13 +8,13 @@ from rich.text import Text
 
 from nntune.report.drawing import grid
 from nntune.report.wording import number
-from nntune.study import Summary
+from nntune.study import Database, Summary
 
 if TYPE_CHECKING:
     from nntune.data import Description
 
 
-def studies(folder: Path, found: Sequence[Summary]) -> RenderableType:
+def studies(folder: Database, found: Sequence[Summary]) -> RenderableType:
     """The studies of a folder in rows."""
     if not found:
         return Text(f"There are no studies in {folder}; nntune search makes one.")

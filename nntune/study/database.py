@@ -3,15 +3,17 @@
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from nntune.errors import DatabaseError, NotFoundError, did_you_mean
 from nntune.study.records import Definition
 from nntune.study.schema import OPTUNA_SCHEMA
+from nntune.study.server import Database, Server, Session
 
+Connection = sqlite3.Connection | Session
 SCHEMA = 1  # of the tables below, beside Optuna's
 
 # SQLite gives ids out again: what Optuna or its dashboard deletes takes our rows with it.
@@ -77,14 +79,32 @@ def is_blank(path: Path) -> bool:
     return not path.exists() or (path.is_file() and path.stat().st_size == 0)
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """The file for reading, checked to be a database of Optuna.
+@overload
+def reading(path: Path) -> AbstractContextManager[sqlite3.Connection]: ...
+@overload
+def reading(path: Database) -> AbstractContextManager[Connection]: ...
+def reading(path: Database) -> AbstractContextManager[Connection]:
+    """The file or the server for reading, checked to be a database of Optuna.
 
     Raises:
         NotFoundError: there is no such file, or nothing in it.
         DatabaseError: it cannot be read, is damaged or of something else.
     """
+    return _reading_server(path) if isinstance(path, Server) else _reading_file(path)
+
+
+@contextmanager
+def _reading_server(server: Server) -> Iterator[Session]:
+    with server.session() as session:
+        if "studies" not in _tables(session):
+            raise NotFoundError(f"there is no study in {server}.")
+        session.execute("BEGIN")
+        _check_is_optuna(session, server)
+        yield session
+
+
+@contextmanager
+def _reading_file(path: Path) -> Iterator[sqlite3.Connection]:
     _check_is_sqlite(path)
     with faults(path, "cannot be read"), _open(path) as connection:
         connection.execute("BEGIN")  # all answers from one state of the file
@@ -93,7 +113,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def faults(path: Path, what: str) -> Iterator[None]:
+def faults(path: Database, what: str) -> Iterator[None]:
     """Turns what went wrong in SQLite into a sentence: disk full, damaged, locked, read-only."""
     try:
         yield
@@ -115,7 +135,7 @@ def wording(error: sqlite3.DatabaseError) -> str:
     return str(error)
 
 
-def stored_studies(connection: sqlite3.Connection, path: Path) -> list[Stored]:
+def stored_studies(connection: Connection, path: Database) -> list[Stored]:
     """The studies of a file, in the order of their creation.
 
     Raises:
@@ -161,7 +181,7 @@ def _check_is_sqlite(path: Path) -> None:
         raise DatabaseError(f"{path} is no database of studies; it is not an SQLite file.")
 
 
-def _check_is_optuna(connection: sqlite3.Connection, path: Path) -> None:
+def _check_is_optuna(connection: Connection, path: Database) -> None:
     if not {"alembic_version", "studies", "trials"} <= _tables(connection):
         raise DatabaseError(f"{path} is an SQLite database of something else; it has no studies.")
     heads = [head for (head,) in connection.execute("SELECT version_num FROM alembic_version")]
@@ -172,12 +192,12 @@ def _check_is_optuna(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def has_table(connection: sqlite3.Connection, name: str) -> bool:
+def has_table(connection: Connection, name: str) -> bool:
     """Whether there is a table of this name; a file of an older nntune lacks the later ones."""
     return name in _tables(connection)
 
 
-def _tables(connection: sqlite3.Connection) -> set[str]:
+def _tables(connection: Connection) -> set[str]:
     return {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
 
 

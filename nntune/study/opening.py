@@ -13,6 +13,7 @@ from nntune.study.changes import Addition, additions, changes, check
 from nntune.study.database import (
     SCHEMA,
     TABLES,
+    Connection,
     Stored,
     definition_of,
     faults,
@@ -24,11 +25,12 @@ from nntune.study.lock import locked
 from nntune.study.records import Definition
 from nntune.study.rows import load_trials
 from nntune.study.schema import OPTUNA_FORMAT, OPTUNA_SCHEMA, OPTUNA_TABLES
+from nntune.study.server import Database, Server
 from nntune.study.writer import StoredForm, Writer, insert_params, transaction
 
 
 def open_writer(
-    path: Path,
+    path: Database,
     name: str,
     definition: Definition,
     *,
@@ -38,7 +40,7 @@ def open_writer(
     """Create a study, or go on with the one of that name.
 
     Args:
-        path: of the database; it and its folder are made if they are not there.
+        path: the file, which is made with its folder if it is not there, or the server.
         name: of the study.
         definition: what it is, or what it should be.
         update_space: accept another search space; the old one is kept in the history.
@@ -49,6 +51,8 @@ def open_writer(
         DatabaseError: the file is in use, of something else, or cannot be written.
     """
     definition = Definition.from_json(definition.to_json())
+    if isinstance(path, Server):
+        return _open_on_server(path, name, definition, update_space, fresh)
     if not is_blank(path):
         _inspected(path)  # before anything is made beside a file that is not ours
     _make_folder(path.parent)
@@ -67,7 +71,23 @@ def open_writer(
         return Writer(path, study, connection, stack.pop_all())
 
 
-def open_existing(path: Path, name: str) -> Writer:
+def _open_on_server(
+    server: Server, name: str, definition: Definition, update_space: bool, fresh: bool
+) -> Writer:
+    server.make_tables()
+    if fresh:
+        name = _free_name(name, _inspected(server))
+    with ExitStack() as stack:
+        session = stack.enter_context(server.session())
+        stack.enter_context(session.locked(name))
+        study = _inspected(server).get(name)
+        added = _resumed(server, study, definition, update_space) if study else []
+        with transaction(session, server):
+            study = _stored(session, study, name, definition, added)
+        return Writer(server, study, session, stack.pop_all())
+
+
+def open_existing(path: Database, name: str) -> Writer:
     """The study of that name, to add to it; what it is stays as it is.
 
     Raises:
@@ -75,6 +95,11 @@ def open_existing(path: Path, name: str) -> Writer:
         DatabaseError: the file is in use, of something else, or cannot be written.
     """
     _existing(path, name)
+    if isinstance(path, Server):
+        with ExitStack() as stack:
+            session = stack.enter_context(path.session())
+            stack.enter_context(session.locked(name))
+            return Writer(path, _existing(path, name), session, stack.pop_all())
     with ExitStack() as stack, faults(path, "cannot be written"):
         stack.enter_context(locked(path))
         study = _existing(path, name)
@@ -82,7 +107,7 @@ def open_existing(path: Path, name: str) -> Writer:
         return Writer(path, study, connection, stack.pop_all())
 
 
-def _existing(path: Path, name: str) -> Stored:
+def _existing(path: Database, name: str) -> Stored:
     study = _inspected(path).get(name)
     if study is None or study.definition is None:
         raise NotFoundError(f"{path} holds no study '{name}' of nntune.")
@@ -96,7 +121,7 @@ def _make_folder(folder: Path) -> None:
         raise DatabaseError(f"the folder {folder} cannot be made: {error.strerror}.") from error
 
 
-def _inspected(path: Path) -> dict[str, Stored]:
+def _inspected(path: Database) -> dict[str, Stored]:
     with reading(path) as connection:
         return {study.name: study for study in stored_studies(connection, path)}
 
@@ -149,7 +174,7 @@ def _free_name(name: str, taken: Iterable[str]) -> str:
 
 
 def _resumed(
-    path: Path, study: Stored, definition: Definition, update_space: bool
+    path: Database, study: Stored, definition: Definition, update_space: bool
 ) -> list[Addition] | None:
     """What to add to the trials of a changed study; None if it is as it was.
 
@@ -174,7 +199,7 @@ def _resumed(
 
 
 def _stored(
-    connection: sqlite3.Connection,
+    connection: Connection,
     study: Stored | None,
     name: str,
     definition: Definition,
@@ -204,9 +229,11 @@ def _stored(
     return study._replace(definition=text)
 
 
-def _new_study(connection: sqlite3.Connection, name: str, definition: Definition) -> Stored:
-    study_id = connection.execute("INSERT INTO studies (study_name) VALUES (?)", (name,)).lastrowid
-    assert study_id is not None
+def _new_study(connection: Connection, name: str, definition: Definition) -> Stored:
+    connection.execute("INSERT INTO studies (study_name) VALUES (?)", (name,))
+    (study_id,) = connection.execute(
+        "SELECT study_id FROM studies WHERE study_name = ?", (name,)
+    ).fetchone()
     connection.execute(
         "INSERT INTO study_directions (direction, study_id, objective) VALUES (?, ?, 0)",
         (definition.direction.upper(), study_id),

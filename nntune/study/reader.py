@@ -1,7 +1,6 @@
 """Questions about a study, answered by the standard library alone."""
 
 import json
-import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -10,10 +9,19 @@ from typing import Any, NamedTuple
 
 from nntune.errors import DatabaseError, NotFoundError, UsageError, did_you_mean
 from nntune.space import Space, parse
-from nntune.study.database import Stored, definition_of, has_table, reading, stored_studies
+from nntune.study.database import (
+    Connection,
+    Stored,
+    definition_of,
+    has_table,
+    reading,
+    stored_studies,
+)
 from nntune.study.records import Definition, Listed, Trial
 from nntune.study.rows import STATES, VALUE, list_trials, load_trials, moment, state_of, unpacked
+from nntune.study.server import Database, Server
 
+_ALL = 2**31 - 1  # trials
 _RANKED = "(v.value_type = 'FINITE') IS NOT TRUE, {sign}v.value, t.number"
 
 
@@ -21,7 +29,7 @@ class Summary(NamedTuple):
     """A study in a list of studies."""
 
     name: str
-    path: Path
+    path: Database
     trials: int
     best: float | None
     metric: str
@@ -32,7 +40,7 @@ class Summary(NamedTuple):
 class View:
     """A study to be asked; every answer is what the file says at that moment."""
 
-    path: Path
+    path: Database
     name: str
     study_id: int
     definition: Definition
@@ -138,7 +146,7 @@ class View:
         """What the writer's `set_attribute` kept: Optuna's user attributes of the study."""
         with reading(self.path) as connection:
             found = connection.execute(
-                "SELECT key, value_json FROM study_user_attributes WHERE study_id = ?",
+                'SELECT "key", value_json FROM study_user_attributes WHERE study_id = ?',
                 (self.study_id,),
             )
             return {key: json.loads(value) for key, value in found}
@@ -191,17 +199,15 @@ class View:
         with reading(self.path) as connection:
             return load_trials(connection, self._order_of(connection, condition, top))
 
-    def _order_of(
-        self, connection: sqlite3.Connection, condition: str, top: int | None
-    ) -> list[int]:
+    def _order_of(self, connection: Connection, condition: str, top: int | None) -> list[int]:
         found = connection.execute(
             f"SELECT t.trial_id FROM trials t {VALUE} WHERE t.study_id = ? {condition} "
             f"ORDER BY {self._order} LIMIT ?",
-            (self.study_id, -1 if top is None else top),
+            (self.study_id, _ALL if top is None else top),
         )
         return [trial_id for (trial_id,) in found]
 
-    def _trial_id(self, connection: sqlite3.Connection, number: int) -> int:
+    def _trial_id(self, connection: Connection, number: int) -> int:
         row = connection.execute(
             "SELECT trial_id FROM trials WHERE study_id = ? AND number = ?", (self.study_id, number)
         ).fetchone()
@@ -223,11 +229,11 @@ def default_path(name: str) -> Path:
     return Path("studies", f"{name}.db")
 
 
-def read(path: Path, name: str | None = None) -> View:
+def read(path: Database, name: str | None = None) -> View:
     """A study for reading.
 
     Args:
-        path: of the database.
+        path: the file, or the server.
         name: of the study; not needed where the file holds one.
 
     Raises:
@@ -245,14 +251,14 @@ def read(path: Path, name: str | None = None) -> View:
     return View(path, chosen.name, chosen.study_id, definition_of(chosen))
 
 
-def studies(folder_or_path: Path) -> list[Summary]:
-    """The studies of a file, or of all `*.db` files of a folder; files of others are skipped.
+def studies(folder_or_path: Database) -> list[Summary]:
+    """The studies of a file or server, or of a folder's `*.db` files without those of others.
 
     Raises:
         NotFoundError: there is no such file or folder.
         DatabaseError: a file that was named cannot be used.
     """
-    if not folder_or_path.is_dir():
+    if isinstance(folder_or_path, Server) or not folder_or_path.is_dir():
         return _summaries(folder_or_path)
     found = []
     for path in sorted(folder_or_path.glob("*.db")):
@@ -273,7 +279,7 @@ def _of_state(state: str | None) -> str:
 
 
 def _not_chosen(
-    path: Path, name: str | None, ours: dict[str, Stored], found: dict[str, Stored]
+    path: Database, name: str | None, ours: dict[str, Stored], found: dict[str, Stored]
 ) -> NotFoundError | UsageError:
     names = ", ".join(ours)
     if not ours and name not in found:
@@ -286,13 +292,13 @@ def _not_chosen(
     return NotFoundError(f"{path} holds no study '{name}'; it holds {names}.{hint}")
 
 
-def _summaries(path: Path) -> list[Summary]:
+def _summaries(path: Database) -> list[Summary]:
     with reading(path) as connection:
         ours = [s for s in stored_studies(connection, path) if s.definition is not None]
         return [_summary(connection, path, study) for study in ours]
 
 
-def _summary(connection: sqlite3.Connection, path: Path, study: Stored) -> Summary:
+def _summary(connection: Connection, path: Database, study: Stored) -> Summary:
     definition = definition_of(study)
     extreme = "max" if definition.direction == "maximize" else "min"
     count, best, started, finished = connection.execute(
@@ -301,6 +307,11 @@ def _summary(connection: sqlite3.Connection, path: Path, study: Stored) -> Summa
         (study.study_id,),
     ).fetchone()
     latest = max(started or "", finished or "")
-    changed = moment(latest) if latest else datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    if latest:
+        changed = moment(latest)
+    elif isinstance(path, Server):  # nothing says when it was made
+        changed = datetime.now(UTC)
+    else:
+        changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     local = changed.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     return Summary(study.name, path, count, best, definition.metric, local)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import sqlite3
 import sys
 from array import array
 from collections import defaultdict
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from nntune.study.database import Connection
 from nntune.study.records import Listed, Trial
 
 STATES = {"running": "RUNNING", "complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
@@ -19,7 +19,7 @@ _SPECIAL = {"NAN": math.nan, "INF_POS": math.inf, "INF_NEG": -math.inf}
 VALUE = "LEFT JOIN trial_values v ON v.trial_id = t.trial_id AND v.objective = 0"
 
 
-def load_trials(connection: sqlite3.Connection, trial_ids: Sequence[int]) -> list[Trial]:
+def load_trials(connection: Connection, trial_ids: Sequence[int]) -> list[Trial]:
     """Trials in the order of their ids as given."""
     few = "trial_id IN (SELECT value FROM json_each(?))"
     wanted = (json.dumps(list(trial_ids)),)
@@ -69,9 +69,7 @@ def load_trials(connection: sqlite3.Connection, trial_ids: Sequence[int]) -> lis
     return [found[trial_id] for trial_id in trial_ids]
 
 
-def list_trials(
-    connection: sqlite3.Connection, study_id: int, trial_ids: Sequence[int]
-) -> list[Listed]:
+def list_trials(connection: Connection, study_id: int, trial_ids: Sequence[int]) -> list[Listed]:
     """Trials of one study in the order of their ids as given, without what lists do not show."""
     few = "trial_id IN (SELECT value FROM json_each(?))"
     wanted = (json.dumps(list(trial_ids)),)
@@ -131,7 +129,7 @@ def unpacked(blob: bytes) -> list[float]:
 
 
 def _params(
-    connection: sqlite3.Connection, few: str, wanted: tuple[str]
+    connection: Connection, few: str, wanted: tuple[str]
 ) -> tuple[dict[int, dict[str, Any]], dict[int, dict[str, str]]]:
     params: dict[int, dict[str, Any]] = {}
     distributions: dict[int, dict[str, str]] = {}

@@ -11,12 +11,12 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from nntune.errors import DatabaseError
 from nntune.study.database import (
+    Connection,
     Stored,
     definition_of,
     faults,
@@ -24,6 +24,7 @@ from nntune.study.database import (
 )
 from nntune.study.records import Outcome, Trial
 from nntune.study.rows import STATES, load_trials, packed
+from nntune.study.server import Database, Server
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -41,16 +42,16 @@ class Writer:
 
     def __init__(
         self,
-        path: Path,
+        path: Database,
         study: Stored,
-        connection: sqlite3.Connection,
+        connection: Connection,
         resources: ExitStack,
     ) -> None:
         self.path, self.name = path, study.name
         self.definition = definition_of(study)
         self._study_id = study.study_id
         self._connection, self._resources = connection, resources
-        self._file = path.stat()
+        self._file = None if isinstance(path, Server) else path.stat()
         self._running = dict(
             connection.execute(
                 "SELECT number, trial_id FROM trials WHERE study_id = ? AND state = 'RUNNING'",
@@ -85,20 +86,23 @@ class Writer:
         """
         now, stored_form = _now(), StoredForm()
         with self._transaction() as connection:
-            first, row = connection.execute(
-                "SELECT (SELECT count(*) FROM trials WHERE study_id = ?), "
-                "(SELECT coalesce(max(trial_id), 0) + 1 FROM trials)",
-                (self._study_id,),
+            (first,) = connection.execute(
+                "SELECT count(*) FROM trials WHERE study_id = ?", (self._study_id,)
             ).fetchone()
             numbers = [number for number, _, _ in trials]
             if numbers != list(range(first, first + len(numbers))):
                 raise RuntimeError(f"trials {numbers} do not follow on the {first} of {self.name}")
-            ids = dict(zip(numbers, range(row, row + len(numbers)), strict=True))
             connection.executemany(
-                "INSERT INTO trials (trial_id, number, study_id, state, datetime_start) "
-                "VALUES (?, ?, ?, 'RUNNING', ?)",
-                [(trial_id, number, self._study_id, now) for number, trial_id in ids.items()],
+                "INSERT INTO trials (number, study_id, state, datetime_start) "
+                "VALUES (?, ?, 'RUNNING', ?)",
+                [(number, self._study_id, now) for number in numbers],
             )
+            latest = connection.execute(
+                "SELECT number, trial_id FROM trials WHERE study_id = ? "
+                "ORDER BY trial_id DESC LIMIT ?",
+                (self._study_id, len(numbers)),
+            )
+            ids = dict(sorted(latest))
             connection.executemany(
                 "INSERT INTO nntune_trial (trial_id, bracket) VALUES (?, ?)",
                 [(trial_id, bracket) for trial_id in ids.values()],
@@ -146,7 +150,8 @@ class Writer:
                 ],
             )
             connection.executemany(
-                "INSERT OR REPLACE INTO nntune_rung (trial_id, epoch, loss) VALUES (?, ?, ?)",
+                "INSERT INTO nntune_rung (trial_id, epoch, loss) VALUES (?, ?, ?) "
+                "ON CONFLICT (trial_id, epoch) DO UPDATE SET loss = excluded.loss",
                 [
                     (ids[o.number], epoch, loss)
                     for o in outcomes
@@ -172,19 +177,18 @@ class Writer:
         for outcome in ended:
             del self._running[outcome.number]
 
-    def _keep_weights(
-        self, connection: sqlite3.Connection, weights: Mapping[int, bytes | None]
-    ) -> None:
+    def _keep_weights(self, connection: Connection, weights: Mapping[int, bytes | None]) -> None:
         mine = (self._study_id, json.dumps(list(weights)))
-        connection.execute(
-            "DELETE FROM nntune_weights WHERE trial_id IN ("
-            "SELECT w.trial_id FROM nntune_weights w JOIN trials t USING (trial_id) "
-            "WHERE t.study_id = ? AND t.number NOT IN (SELECT value FROM json_each(?)))",
+        dropped = connection.execute(
+            "SELECT w.trial_id FROM nntune_weights w JOIN trials t ON t.trial_id = w.trial_id "
+            "WHERE t.study_id = ? AND t.number NOT IN (SELECT value FROM json_each(?))",
             mine,
-        )
+        ).fetchall()
+        connection.executemany("DELETE FROM nntune_weights WHERE trial_id = ?", dropped)
         connection.executemany(
-            "INSERT OR REPLACE INTO nntune_weights (trial_id, parameters) "
-            "SELECT trial_id, ? FROM trials WHERE study_id = ? AND number = ?",
+            "INSERT INTO nntune_weights (trial_id, parameters) "
+            "SELECT trial_id, ? FROM trials WHERE study_id = ? AND number = ? "
+            "ON CONFLICT (trial_id) DO UPDATE SET parameters = excluded.parameters",
             [(blob, self._study_id, number) for number, blob in weights.items() if blob],
         )
 
@@ -213,8 +217,8 @@ class Writer:
         """Keep a JSON value with the study, where Optuna's dashboard shows it too."""
         with self._transaction() as connection:
             connection.execute(
-                "INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (?, ?, ?) "
-                "ON CONFLICT (study_id, key) DO UPDATE SET value_json = excluded.value_json",
+                'INSERT INTO study_user_attributes (study_id, "key", value_json) VALUES (?, ?, ?) '
+                'ON CONFLICT (study_id, "key") DO UPDATE SET value_json = excluded.value_json',
                 (self._study_id, key, json.dumps(value)),
             )
 
@@ -238,7 +242,7 @@ class Writer:
                 raise RuntimeError(f"trial {number} of study '{self.name}' is not running")
         return {number: self._running[number] for number in wanted}
 
-    def _end(self, connection: sqlite3.Connection, ended: list[tuple[str, str, int]]) -> None:
+    def _end(self, connection: Connection, ended: list[tuple[str, str, int]]) -> None:
         changed = connection.executemany(
             "UPDATE trials SET state = ?, datetime_complete = ? "
             "WHERE trial_id = ? AND state = 'RUNNING'",
@@ -248,7 +252,7 @@ class Writer:
             raise RuntimeError(f"trials of study '{self.name}' were ended by another process")
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[Connection]:
         self._check_file()
         with transaction(self._connection, self.path):
             yield self._connection
@@ -259,6 +263,8 @@ class Writer:
         Raises:
             DatabaseError: it was removed, or another one has taken its place.
         """
+        if self._file is None or isinstance(self.path, Server):
+            return
         with suppress(OSError):
             if os.path.samestat(self.path.stat(), self._file):
                 return
@@ -269,7 +275,7 @@ class Writer:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+def transaction(connection: Connection, path: Database) -> Iterator[None]:
     """All or nothing, even if the process dies in the middle.
 
     Raises:
@@ -291,15 +297,13 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
         raise
 
 
-def _roll_back(connection: sqlite3.Connection) -> None:
+def _roll_back(connection: Connection) -> None:
     if connection.in_transaction:
-        with suppress(sqlite3.DatabaseError):
+        with suppress(sqlite3.DatabaseError, DatabaseError):
             connection.execute("ROLLBACK")
 
 
-def insert_params(
-    connection: sqlite3.Connection, rows: Iterable[tuple[int, str, float, str]]
-) -> None:
+def insert_params(connection: Connection, rows: Iterable[tuple[int, str, float, str]]) -> None:
     connection.executemany(
         "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) "
         "VALUES (?, ?, ?, ?)",
