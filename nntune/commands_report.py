@@ -1,6 +1,7 @@
-"""The commands that look closer at a study: importance, compare, plot."""
+"""The commands that look closer at a study: importance, compare, plot, report, dashboard."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +28,7 @@ def _kinds(incomplete: str) -> list[str]:
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (importance, compare, plot):
+    for command in (importance, compare, plot, report, dashboard):
         app.command()(command)
 
 
@@ -96,7 +97,7 @@ def plot(
         Path | None,
         typer.Option(
             "-o", "--output", metavar="FILE",
-            help="A png or svg file, instead of text in the terminal.",
+            help="A png, svg or html file, instead of text in the terminal.",
         ),
     ] = None,
     force: Force = False,
@@ -114,11 +115,63 @@ def plot(
         pictures.check_free(output, pictures.ENDINGS, force=force)
     view = study_named(study, db)
     figure = FIGURES[kind](view, param or ()) if kind in OVER_RANGES else FIGURES[kind](view)
-    if output is not None:
+    if output is None:
+        with writing():
+            draw(braille.drawn(figure))
+    elif output.suffix.lower() == ".html":
+        from nntune.report.page import of_figure
+
+        pictures.write_text(of_figure(view, figure), output)
+    else:
         pictures.write(figure, output)
-        return
+
+
+def report(
+    study: StudyName = None,
+    db: Database = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Instead of STUDY.html."),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Write a study as one page to read, send or print.
+
+    It needs no other file and no network.
+    """
+    from nntune.report import pictures
+    from nntune.report.page import page
+
+    view = study_named(study, db)
+    path = output or Path(f"{view.name}.html")
+    pictures.check_free(path, (".html", ".htm"), force=force)
+    pictures.write_text(page(view), path)
     with writing():
-        draw(braille.drawn(figure))
+        print(path)
+
+
+def dashboard(
+    study: StudyName = None,
+    db: Database = None,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=1, max=65535, help="Where it is served.")
+    ] = 8080,
+) -> None:
+    """Open optuna-dashboard on a study, for this machine only."""
+    view = study_named(study, db)
+    try:
+        import optuna_dashboard
+    except ImportError:
+        raise UsageError(
+            "the dashboard needs optuna-dashboard; pip install 'nntune[dashboard]' brings it, "
+            "nntune report needs nothing."
+        ) from None
+    address = f"http://127.0.0.1:{port}/"
+    print(f"{view.name}: {address}dashboard (Ctrl-C ends it)", file=sys.stderr)
+    try:
+        optuna_dashboard.run_server(f"sqlite:///{view.path}", host="127.0.0.1", port=port)
+    except OSError as error:
+        raise UsageError(f"--port {port}: {error.strerror}; name another one.") from None
 
 
 def _print(text: Any, values: dict[str, Any], as_json: bool) -> None:

@@ -61,7 +61,7 @@ def _chart(chart: Chart, width: int, height: int) -> list[RenderableType]:
     lines.append(Text(" " * margin + "└" + "─" * columns))
     ticks = [(_share(x, chart.x.low, chart.x.high), text) for x, text in chart.x.ticks]
     lines.append(Text(" " * (margin + 1) + _under(ticks, columns)))
-    if chart.x.label:
+    if chart.x.label != chart.title:
         lines.append(Text(" " * (margin + 1) + chart.x.label.center(columns)))
     return lines
 

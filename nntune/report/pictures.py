@@ -13,7 +13,7 @@ _COLOURS: dict[Tone, str] = {
     "best": "#c2410c", "complete": "#0f766e", "pruned": "#7c93b8", "faint": "#b6bfcc",
     "cut": "#b91c1c", "end": "#0f766e",
 }  # fmt: skip
-ENDINGS = (".png", ".svg")
+ENDINGS = (".png", ".svg", ".html")
 
 
 def check_free(path: Path, endings: tuple[str, ...], *, force: bool) -> None:
@@ -29,6 +29,18 @@ def check_free(path: Path, endings: tuple[str, ...], *, force: bool) -> None:
         raise UsageError(f"-o {path}: there is no folder {path.parent}.")
     if path.exists() and not force:
         raise RefusedError(f"{path} is there already; --force writes over it.")
+
+
+def write_text(text: str, path: Path) -> None:
+    """Writes a page; `check_free` comes before.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.") from None
 
 
 def write(figure: Figure, path: Path) -> None:

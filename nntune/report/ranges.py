@@ -12,6 +12,7 @@ from nntune.report.figure import (
     Figure,
     Grid,
     Series,
+    Tone,
     of_choices,
     of_hyperparameter,
     of_numbers,
@@ -42,8 +43,10 @@ def slices(view: View, names: Sequence[str] = ()) -> Figure:
     panels, rows = [], []
     for each in _chosen(view, names):
         scale = of_hyperparameter(each)
-        at = {n: scale.place(found[each.name]) for n, found in params.items()}
-        best = _best_of_slices(each, [(t, params[t.number][each.name]) for t in trials])
+        at = {n: scale.place(found.get(each.name)) for n, found in params.items()}
+        best = _best_of_slices(
+            each, [(t, p[each.name]) for t in trials if each.name in (p := params[t.number])]
+        )
         points = by_state(view, shown, [at[t.number] for t in shown], placed(y.place, shown))
         line = Series(
             "line", "best of each slice", "best",
@@ -69,22 +72,30 @@ def parallel(view: View, names: Sequence[str] = ()) -> Figure:
     leading = max(1, len(trials) // 10)
     step = max(1, math.ceil((len(trials) - leading) / _MOST_LINES))
     shown = [*trials[:leading][:_MOST_LINES], *trials[leading::step]]
+    best = {trial.number for trial in trials[:leading]}
     scales = [of_hyperparameter(each) for each in chosen]
     x = of_choices("", [each.name for each in chosen]).axis
     series = []
     for trial in reversed(shown):
         params = view.space.params(trial.params)
-        heights = [_share(s.axis, s.place(params[s.axis.label])) for s in scales]
-        tone: Any = "best" if trial in trials[:leading] else "faint"
+        places = [
+            (float(n), s.axis, s.place(params.get(s.axis.label))) for n, s in enumerate(scales)
+        ]
+        line = [(n, _share(axis, place)) for n, axis, place in places if place is not None]
+        tone: Tone = "best" if trial.number in best else "faint"
         label = "best tenth" if tone == "best" else "others"
-        across = tuple(float(place) for place in range(len(chosen)))
-        series.append(Series("line", label, tone, across, tuple(heights), (note(view, trial),)))
+        across, up = zip(*line, strict=True)
+        series.append(Series("line", label, tone, across, up, (note(view, trial),)))
     texts = []
     for place, scale in enumerate(scales):
         for end in (scale.axis.ticks[0], scale.axis.ticks[-1]):
             texts.append((float(place), _share(scale.axis, end[0]), end[1]))
     rows = [
-        (t.number, number(t.value), *(plain(view.space.params(t.params)[h.name]) for h in chosen))
+        (
+            t.number,
+            number(t.value),
+            *(plain(view.space.params(t.params).get(h.name, "-")) for h in chosen),
+        )
         for t in trials[:leading][:50]
     ]
     return Figure(
@@ -105,7 +116,8 @@ def contour(view: View, names: Sequence[str] = ()) -> Figure:
     best: dict[tuple[int, int], Listed] = {}
     for trial in trials:  # the best first
         params = view.space.params(trial.params)
-        best.setdefault((row(params[down.name]), column(params[across.name])), trial)
+        if across.name in params and down.name in params:
+            best.setdefault((row(params[down.name]), column(params[across.name])), trial)
     ranked = list(best)
     shade = {cell: 1 - place / max(1, len(ranked) - 1) for place, cell in enumerate(ranked)}
     cells = [[(r, c) for c in range(len(columns))] for r in range(len(rows))]
@@ -148,8 +160,8 @@ def _two(view: View, names: Sequence[str]) -> list[Hyperparameter]:
     return chosen
 
 
-def _share(axis: Axis, place: float | None) -> float:
-    return 0.0 if place is None else (place - axis.low) / (axis.high - axis.low)
+def _share(axis: Axis, place: float) -> float:
+    return (place - axis.low) / (axis.high - axis.low)
 
 
 def _slices(each: Hyperparameter) -> Slices:
@@ -163,7 +175,7 @@ def _slices(each: Hyperparameter) -> Slices:
         return Slices(tuple(map(str, numbers)), lambda value: int(value - each.low))
     low, high = scale.place(each.low) or 0.0, scale.place(each.high) or 0.0
     ends = [low + (high - low) * part / _SLICES for part in range(_SLICES + 1)]
-    shown = [f"{10**end if each.log else end:.2g}" for end in ends]
+    shown = [_brief(10**end if each.log else end) for end in ends]
     names = tuple(f"{a} to {b}" for a, b in pairwise(shown))
     zeros = int(each.zero)
 
@@ -174,6 +186,18 @@ def _slices(each: Hyperparameter) -> Slices:
         return zeros + min(_SLICES - 1, max(0, int(share * _SLICES)))
 
     return Slices(("0",) * zeros + names, part)
+
+
+def _brief(value: float) -> str:
+    """Two digits.
+
+    >>> _brief(0.00053351), _brief(0.0625), _brief(0.0)
+    ('5.3e-4', '0.062', '0')
+    """
+    if 0 < abs(value) < 0.01:
+        digits, exponent = f"{value:.1e}".split("e")
+        return f"{digits.removesuffix('.0')}e{int(exponent)}"
+    return f"{value:.2g}"
 
 
 def _best_of_slices(

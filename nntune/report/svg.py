@@ -8,6 +8,7 @@ from nntune.report.figure import Axis, Bars, Chart, Grid, Series
 _WIDTH, _HEIGHT = 400.0, 260.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 12.0, 12.0, 40.0
 _LETTER = 6.0  # width of a letter at the page's size of 11
+_SMALL = 5.0  # and in a cell
 _ROW = 26.0  # height of a bar
 _RADIUS = 3.0
 
@@ -45,7 +46,9 @@ def _chart(chart: Chart) -> list[str]:
     parts += [f'<path class="rule" d="M{across(x):.1f} {top:g}V{bottom:g}"/>' for x in chart.rules]
     parts.append(f'<path class="axis" d="M{left:g} {bottom:g}H{_WIDTH - _RIGHT:g}"/>')
     parts += _under(chart.x, across, bottom)
-    parts.append(_text((left + _WIDTH - _RIGHT) / 2, _HEIGHT - 4, chart.x.label, "label middle"))
+    if chart.x.label != chart.title:
+        middle = (left + _WIDTH - _RIGHT) / 2
+        parts.append(_text(middle, _HEIGHT - 4, chart.x.label, "label middle"))
     if chart.y.label:
         turned = f' transform="rotate(-90 11 {(top + bottom) / 2:g})"'
         parts.append(_text(11, (top + bottom) / 2, chart.y.label, "label middle", turned))
@@ -105,8 +108,8 @@ def _grid(grid: Grid) -> tuple[float, list[str]]:
                 f'height="{height - 1.5:.1f}" fill-opacity="{0.06 + 0.86 * shade:.2f}"/>'
             )
             text = grid.texts[row][column]
-            if len(text) * _LETTER <= width:
-                tone = "inside" if shade > 0.55 else "tick"
+            if len(text) * _SMALL <= width:
+                tone = "small inside" if shade > 0.6 else "small"
                 parts.append(
                     _text(x + width / 2 - 0.7, y + height / 2 + 3.5, text, f"{tone} middle")
                 )

@@ -23,7 +23,7 @@ _OF_THE_DATA = (
 
 def best(view: View) -> RenderableType:
     """The winner: its value, its configuration in its ranges, and what to do about an edge."""
-    trial, space = _winner(view), view.space
+    trial, space = winner(view), view.space
     params = space.params(trial.params)
     counts = view.counts()
     definition = view.definition
@@ -44,7 +44,7 @@ def best(view: View) -> RenderableType:
 
 def best_json(view: View) -> dict[str, Any]:
     """The winner as values."""
-    trial = _winner(view)
+    trial = winner(view)
     definition = view.definition
     return {
         "schema": "nntune.best/1",
@@ -58,11 +58,11 @@ def best_json(view: View) -> dict[str, Any]:
         "seed": definition.seed,
         "edges": edge_names(view.space, view.space.params(trial.params)),
         "command": definition.command,
-        "repeat": _repeat_command(view, trial),
+        "repeat": repeat_command(view, trial),
     }
 
 
-def _winner(view: View) -> Trial:
+def winner(view: View) -> Trial:
     trial = view.best()
     if trial is None:
         raise NotFoundError(f"study '{view.name}' has no trial with a value yet.")
@@ -102,11 +102,11 @@ def _caveats(view: View, running: int) -> list[str]:
 
 
 def _repeat(view: View, trial: Trial) -> str:
-    command = _repeat_command(view, trial)
+    command = repeat_command(view, trial)
     return f"this configuration trained anew, from other initial weights:\n  {command}"
 
 
-def _repeat_command(view: View, trial: Trial) -> str:
+def repeat_command(view: View, trial: Trial) -> str:
     """The command that trains just this configuration, as a study of its own."""
     words = ["nntune", "search", view.definition.data["source"]]
     given = shlex.split(view.definition.command)
