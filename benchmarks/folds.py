@@ -1,9 +1,10 @@
 """What validating on folds gains on small tables: test values of the refitted winner, seed by seed.
 
-    python -m benchmarks.folds [--data energy hitters] [--time 60s] [--seeds 3] [--cv 0 5]
+    python -m benchmarks.folds [--data energy hitters] [--time 60s] [--seeds 0 1 2] [--cv 0 5]
 
-All arms have the same seconds, so an arm with folds tries fewer configurations. Test rows are the
-same for all arms of a seed, and are read once, by the refitted winner.
+With the same seconds an arm with folds tries fewer configurations; --trials gives all arms the
+same number instead. Test rows are the same for all arms of a seed, and are read once, by the
+refitted winner.
 """
 
 import argparse
@@ -34,7 +35,9 @@ def main() -> None:
     """Prints a line a search, then means over seeds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", nargs="+", choices=TABLES, default=SMALL)
-    parser.add_argument("--time", default="60s")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--time", default="60s")
+    budget.add_argument("--trials", type=int)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--cv", type=int, nargs="+", default=[0, 5])
     parser.add_argument("--workers", type=int, default=1)
@@ -59,11 +62,16 @@ def searched(
 ) -> tuple[str, float, float, int]:
     """Metric, searched value, test value and trials of one search."""
     path, target = path_of(name), TABLES[name].target
+    budget = (
+        ("--time", arguments.time)
+        if arguments.trials is None
+        else ("--trials", str(arguments.trials))
+    )
     with tempfile.TemporaryDirectory() as folder:
         db = Path(folder, "study.db")
         command = [
             sys.executable, "-m", "nntune", "search", str(path), "-t", str(target), "--cv", str(cv),
-            "--time", arguments.time, "--seed", str(seed), "--db", str(db), "--quiet",
+            *budget, "--seed", str(seed), "--db", str(db), "--quiet",
             "--workers", str(arguments.workers),
         ]  # fmt: skip
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

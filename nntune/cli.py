@@ -281,10 +281,18 @@ def search(
     ] = None,
     seed: Seed = 0,
     sampler: Annotated[
-        str, option("--sampler", panel=WHERE, metavar="NAME", help="tpe, qmc or random.")
+        str,
+        option(
+            "--sampler", panel=WHERE, metavar="NAME",
+            help="tpe, qmc or random; to compare, gp or cmaes.",
+        ),
     ] = "tpe",
     pruner: Annotated[
-        str, option("--pruner", panel=WHERE, metavar="NAME", help="halving or none.")
+        str,
+        option(
+            "--pruner", panel=WHERE, metavar="NAME",
+            help="halving or none; to compare, hyperband or median.",
+        ),
     ] = "halving",
     workers: Annotated[
         int | None,

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nntune import samplers
 from nntune.errors import UsageError
 from nntune.space import RULES, Space, Value, parse
 from nntune.study import Definition, Trial, View
@@ -132,8 +133,13 @@ class Proposer:
         if self._definition.sampler == "qmc":
             before = max(first - 1, 0)
             return self._even(before + rest)[before:]
-        if not first and self._definition.sampler == "tpe":
+        if not first and self._definition.sampler != "random":
             return self._even(rest)
+        if self._definition.sampler in samplers.NAMES:
+            return samplers.proposals(
+                self._definition.sampler, self._space, trials, rest, self._definition.seed,
+                maximize=self._definition.direction == "maximize",
+            )  # fmt: skip
         if self._definition.sampler == "tpe":  # all trials have ended, which they do once
             self._known += [_observation(trial) for trial in trials[len(self._known) :]]
         return self._sampler.propose(

@@ -18,6 +18,7 @@ from nntune.errors import AllFailedError
 from nntune.failures import Rescue
 from nntune.metrics import METRICS
 from nntune.proposals import Proposer
+from nntune.pruners import Rung, going_on
 from nntune.space import Space, Value
 from nntune.stacks import epoch_seconds, shape_of, stacks
 from nntune.stops import Budget, met, spent
@@ -71,30 +72,6 @@ def rungs(
         rising.append(first)
         first *= eta
     return (*rising, epochs)
-
-
-def survivors(
-    bracket: Mapping[int, tuple[float, ...]],
-    seen: Mapping[int, tuple[float, ...]],
-    eta: int,
-    least: int,
-) -> set[int]:
-    """Trials of a bracket that go on: the best 1/eta of all seen, and at least `least` of its own.
-
-    >>> bracket = {3: (0.1,), 4: (0.5,)}
-    >>> survivors(bracket, {1: (0.2,), 2: (0.3,)} | bracket, eta=3, least=1)
-    {3}
-
-    Args:
-        bracket: trial number to what it is ranked by, lower is better; ties go to the earlier.
-        seen: the same for all trials that reached this rung, the bracket's included.
-        eta: one in eta goes on.
-        least: of the bracket that go on in any case.
-    """
-    ranked = sorted(zip(seen.values(), seen, strict=True))
-    top = {number for _, number in ranked[: len(ranked) // eta]}
-    own = sorted(bracket, key=lambda number: (bracket[number], number))
-    return {number for number in own if number in top} | set(own[:least])
 
 
 class Search:
@@ -243,27 +220,32 @@ class Search:
     def _cut(self, bracket: int, rung: int, alive: Mapping[int, Progress]) -> list[Outcome]:
         """What becomes of each member at a rung."""
         scored = {n: m for n, m in alive.items() if m.outcome in ("", "early stop", "epochs")}
-        here = {n: self._rank(member.value, member.loss) for n, member in scored.items()}
-        seen = self._reached[rung] | here
-        mine = {n: seen[n] for n in self._brackets[bracket] if n in seen}
-        if self._definition.pruner == "none" or rung == self._plan.rungs[-1]:
-            going_on = set(scored)
-        else:
-            least = 3 if bracket == 0 else 1
-            going_on = survivors(mine, seen, self._plan.eta, least)
+        staying = self._staying(bracket, rung, scored)
         timed_out = {
             n: self._rank(m.value, m.loss)
             for n, m in alive.items()
             if m.outcome == "time" and m.best_epoch
         }
         if timed_out:  # of a bracket without time to finish, the best is as good as finished
-            going_on.add(min(timed_out, key=lambda number: timed_out[number]))
+            staying.add(min(timed_out, key=lambda number: timed_out[number]))
         is_met = self._budget.is_met([m.value for m in scored.values()], self._metric)
         end = "epochs" if rung == self._plan.rungs[-1] else "good enough" * is_met
         return [
-            _outcome(member, rung, goes_on=number in going_on, end=end)
+            _outcome(member, rung, goes_on=number in staying, end=end)
             for number, member in alive.items()
         ]
+
+    def _staying(self, bracket: int, rung: int, scored: Mapping[int, Progress]) -> set[int]:
+        """Of members with a value at a rung, those that the pruner keeps; at the last one all."""
+        if rung == self._plan.rungs[-1]:
+            return set(scored)
+        here = {n: self._rank(member.value, member.loss) for n, member in scored.items()}
+        seen = self._reached[rung] | here
+        mine = {n: seen[n] for n in self._brackets[bracket] if n in seen}
+        complete = {n: seen[n] for n in seen if self._trials[n].state == "complete"}
+        place, count = self._plan.rungs.index(rung), len(self._plan.rungs)
+        reached = Rung(bracket, place, count, mine, seen, complete)
+        return going_on(self._definition.pruner, reached, self._plan.eta)
 
     def _tell(self, outcomes: Sequence[Outcome], members: Mapping[int, Progress]) -> None:
         trials = [self._trials[outcome.number].with_outcome(outcome) for outcome in outcomes]

@@ -12,12 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nntune import __version__, study
+from nntune import __version__, samplers, study
 from nntune.data import Dataset, Request, load, study_name
 from nntune.errors import NotFoundError, UsageError, did_you_mean
 from nntune.metrics import METRICS, metric_for
 from nntune.progress import Display
 from nntune.proposals import borrowed, enqueued
+from nntune.pruners import PRUNERS
 from nntune.retraining import arrays_of, problem_of
 from nntune.search import Plan, Search, rungs
 from nntune.space import Space, Value, asked_ranges, build
@@ -28,8 +29,7 @@ from nntune.trials import Problem
 from nntune.verdict.ending import AtTheEnd
 from nntune.workers import Workers, cluster, cores, one_thread
 
-SAMPLERS = ("tpe", "qmc", "random")
-PRUNERS = ("halving", "none")
+SAMPLERS = ("tpe", "qmc", "random", *samplers.NAMES)
 DEVICES = ("cpu", "cuda", "mps", "auto")
 DEFAULT_TRIALS = 128
 _LARGE, _SLOW = 200e6, 1.0  # bytes of encoded data and seconds an epoch that are worth a line
@@ -180,8 +180,8 @@ def search(
         study: its name; that of the data file if not given.
         db: its file, instead of studies/NAME.db, or the address of a server.
         patience: epochs without a better value before a training stops.
-        sampler: tpe, qmc or random.
-        pruner: halving or none.
+        sampler: tpe, qmc or random; for comparison Optuna's gp and cmaes.
+        pruner: halving or none; for comparison hyperband and median.
         workers: processes; 0 trains in this one, None takes as many as there are cores. A script
             that starts processes needs Python's usual `if __name__ == "__main__":`.
         dask: address of a Dask scheduler, whose workers train instead.
@@ -299,6 +299,7 @@ def _check(options: Options) -> None:
             raise UsageError(
                 f"{flag} {value}: there are {', '.join(allowed)}.{did_you_mean(value, allowed)}"
             )
+    samplers.check(options.sampler)
     if "/" in (options.study or ""):
         raise UsageError(
             f"--study {options.study}: a name has no slash; --db FILE says where the study is kept."

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from nntune import study
 from nntune.errors import AllFailedError
 from nntune.proposals import Proposer
-from nntune.search import Plan, Search, Update, rungs, survivors
+from nntune.pruners import survivors
+from nntune.search import Plan, Search, Update, rungs
 from nntune.space import Space, build
 from nntune.stacks import shape_of, stacks, working_set
 from nntune.stops import Budget

@@ -1,0 +1,73 @@
+"""Who goes on at a rung: halving, and the rules of others for those who compare."""
+
+import statistics
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+Rank: TypeAlias = tuple[float, ...]  # lower is better
+
+PRUNERS = ("halving", "none", "hyperband", "median")
+_LEAST_COMPLETE = 5  # trials that a median needs, as in Optuna
+
+
+class Rung(NamedTuple):
+    """A bracket at a rung.
+
+    Attributes:
+        bracket: its place among the brackets, from 0 on.
+        place: of the rung, from 0 on; never the last.
+        rungs: how many there are.
+        mine: trials of the bracket that reached the rung, or ended well before: number to rank.
+        seen: the same for all trials of the study.
+        complete: those of `seen` that have ended without being cut.
+    """
+
+    bracket: int
+    place: int
+    rungs: int
+    mine: Mapping[int, Rank]
+    seen: Mapping[int, Rank]
+    complete: Mapping[int, Rank]
+
+
+def going_on(pruner: str, rung: Rung, eta: int) -> set[int]:
+    """Trials of the bracket that go on.
+
+    References:
+        median: Golovin et al. 2017, "Google Vizier", with Optuna's defaults. hyperband: Li et al.
+        2018, arXiv:1603.06560, by turns a bracket for each first rung; all have the same width
+        here, where the paper makes those that cut late narrower.
+    """
+    match pruner:
+        case "halving":
+            return survivors(rung.mine, rung.seen, eta, 1 if rung.bracket else 3)
+        case "hyperband" if rung.place >= rung.bracket % rung.rungs:
+            return survivors(rung.mine, rung.mine, eta, 1)
+        case "median" if len(rung.complete) >= _LEAST_COMPLETE:
+            middle = statistics.median(rank[0] for rank in rung.complete.values())
+            return {number for number, rank in rung.mine.items() if rank[0] <= middle}
+    return set(rung.mine)
+
+
+def survivors(
+    bracket: Mapping[int, Rank],
+    seen: Mapping[int, Rank],
+    eta: int,
+    least: int,
+) -> set[int]:
+    """Trials of a bracket that go on: the best 1/eta of all seen, and at least `least` of its own.
+
+    >>> bracket = {3: (0.1,), 4: (0.5,)}
+    >>> survivors(bracket, {1: (0.2,), 2: (0.3,)} | bracket, eta=3, least=1)
+    {3}
+
+    Args:
+        bracket: trial number to what it is ranked by, lower is better; ties go to the earlier.
+        seen: the same for all trials that reached this rung, the bracket's included.
+        eta: one in eta goes on.
+        least: of the bracket that go on in any case.
+    """
+    ranked = sorted(zip(seen.values(), seen, strict=True))
+    top = {number for _, number in ranked[: len(ranked) // eta]}
+    own = sorted(bracket, key=lambda number: (bracket[number], number))
+    return {number for number in own if number in top} | set(own[:least])
