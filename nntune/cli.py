@@ -27,6 +27,7 @@ from nntune import (
     commands_report,
     commands_verdict,
 )
+from nntune.data import Request
 from nntune.errors import DatabaseError, Error, UsageError
 from nntune.options import (
     BUDGET,
@@ -42,6 +43,7 @@ from nntune.options import (
     Categorical,
     Cell,
     Channels,
+    Characters,
     Database,
     DropoutRate,
     Epochs,
@@ -58,6 +60,7 @@ from nntune.options import (
     LayerShape,
     LearningRate,
     Model,
+    Ngrams,
     Norm,
     Numeric,
     OptimizerName,
@@ -73,16 +76,17 @@ from nntune.options import (
     Target,
     Task,
     TestFile,
+    Text,
     TimeColumn,
     Units,
     ValidFile,
+    VocabularySize,
     option,
     study_named,
     writing,
 )
 
 if TYPE_CHECKING:
-    from nntune.data import Request
     from nntune.study import View
 
 app = typer.Typer(
@@ -172,6 +176,10 @@ def search(
     ignore: Ignore = None,
     categorical: Categorical = None,
     numeric: Numeric = None,
+    text: Text = None,
+    ngrams: Ngrams = Request.ngrams,
+    characters: Characters = Request.characters,
+    vocabulary: VocabularySize = Request.vocabulary,
     valid: ValidFile = None,
     test: TestFile = None,
     cv: Folds = None,
@@ -455,6 +463,10 @@ def data(
     ignore: Ignore = None,
     categorical: Categorical = None,
     numeric: Numeric = None,
+    text: Text = None,
+    ngrams: Ngrams = Request.ngrams,
+    characters: Characters = Request.characters,
+    vocabulary: VocabularySize = Request.vocabulary,
     valid: ValidFile = None,
     test: TestFile = None,
     cv: Folds = None,
@@ -535,15 +547,14 @@ def _nntune(
     pass
 
 
-def _request(arguments: Mapping[str, Any]) -> "Request":
+def _request(arguments: Mapping[str, Any]) -> Request:
     """What the arguments of a command ask of the data."""
-    from nntune.data import Request
-
     plain = (
         "target", "task", "valid", "test", "seed", "cv", "group", "image", "series", "lags",
+        "ngrams", "characters", "vocabulary",
     )  # fmt: skip
     asked: dict[str, Any] = {name: arguments[name] for name in plain}
-    for name in ("ignore", "categorical", "numeric"):
+    for name in ("ignore", "categorical", "numeric", "text"):
         asked[name] = tuple(arguments[name] or ())
     return Request(source=arguments["data"], time=arguments["time_col"], **asked)
 

@@ -78,6 +78,31 @@ Numeric = Annotated[
     list[str] | None,
     option("--numeric", panel=DATA, metavar="COLUMN", help="Read a column as numbers."),
 ]
+Text = Annotated[
+    list[str] | None,
+    option("--text", panel=DATA, metavar="COLUMN", help="Read a column as text."),
+]
+Ngrams = Annotated[
+    str,
+    option(
+        "--ngrams", panel=DATA, metavar="LO:HI",
+        help="Of a text, runs of so many words count as terms; 1:2, 0 for none.",
+    ),
+]  # fmt: skip
+Characters = Annotated[
+    str,
+    option(
+        "--characters", panel=DATA, metavar="LO:HI",
+        help="So do runs of so many characters within words; 4, 0 for none.",
+    ),
+]  # fmt: skip
+VocabularySize = Annotated[
+    int,
+    option(
+        "--vocabulary", panel=DATA, metavar="N",
+        help="The most common N of each kind in a column are used; 20000.",
+    ),
+]  # fmt: skip
 ValidFile = Annotated[
     str | None,
     option("--valid", panel=DATA, metavar="FILE", help="Validation rows, instead of 16 %."),

@@ -7,9 +7,9 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nntune.data import Dataset, Request
+from nntune.data.encoding import filled_of
 from nntune.data.learning import Learning
 from nntune.data.plan import Plan, plan_of
 from nntune.errors import DataError, RefusedError
@@ -42,7 +42,7 @@ def request_of(view: View, source: str | None = None) -> Request:
         raise DataError(
             f"study '{view.name}' does not say where its data are; --data FILE says it."
         )
-    for name in ("ignore", "categorical", "numeric"):
+    for name in ("ignore", "categorical", "numeric", "text"):
         asked[name] = tuple(asked.get(name, ()))
     return Request(**asked)
 
@@ -73,20 +73,22 @@ def check_same(view: View, source: str, fingerprint: str) -> None:
 def problem_of(rows: Rows) -> Problem:
     """The size and kind of what is to be learnt from rows."""
     count, inputs = rows.train.x.shape
+    filled = filled_of(rows.train.x) if rows.train.terms else 0.0
     return Problem(
-        inputs, count, len(rows.classes), rows.target_scale, len(rows.folds), grid=rows.grid
-    )
+        inputs, count, len(rows.classes), rows.target_scale, len(rows.folds), rows.train.terms,
+        filled, rows.grid,
+    )  # fmt: skip
 
 
-def arrays_of(rows: Rows) -> dict[str, NDArray[Any]]:
-    """What workers share of the rows, those of the other folds included; see Workers.share."""
-    found: dict[str, NDArray[Any]] = {}
+def share(workers: Workers, rows: Rows) -> None:
+    """Hands the rows to the workers, those of the other folds included."""
+    found: dict[str, Any] = {}
     for place, fold in enumerate(rows.folds):
         mark, train, valid = f"@{place}" if place else "", fold.train, fold.valid
         found |= {f"x{mark}": train.x, f"y{mark}": train.y}
         found |= {f"x_valid{mark}": valid.x, f"y_valid{mark}": valid.y}
         found |= {f"scale{mark}": np.array(fold.target_scale)} if mark else {}
-    return found
+    workers.share(found, rows.train.terms)
 
 
 class Retrainer:
@@ -149,6 +151,6 @@ class Retrainer:
     ) -> "Future[list[Progress]]":
         """One stack to an epoch, in a worker."""
         if self._shared is not rows:
-            self._workers.share(arrays_of(rows))
+            share(self._workers, rows)
             self._shared = rows
         return self._workers.train(members, setting, problem_of(rows), until, self._deadline)

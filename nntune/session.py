@@ -14,12 +14,13 @@ from typing import Any
 
 from nntune import __version__, samplers, study
 from nntune.data import Dataset, Request, load, study_name
+from nntune.data.encoding import bytes_of
 from nntune.errors import NotFoundError, UsageError, did_you_mean
 from nntune.metrics import METRICS, metric_for
 from nntune.progress import Display
 from nntune.proposals import borrowed, enqueued
 from nntune.pruners import PRUNERS
-from nntune.retraining import arrays_of, problem_of
+from nntune.retraining import problem_of, share
 from nntune.search import Plan, Search, rungs
 from nntune.space import Space, Value, asked_ranges, build
 from nntune.stacks import epoch_seconds
@@ -80,7 +81,10 @@ def run(options: Options, *, quiet: bool = False) -> View:
     with one_thread() if in_process else nullcontext(), _workers(options) as workers:
         dataset = load(options.request)
         metric = metric_for(dataset.task, options.metric)
-        space = build(options.ranges, options.space_file, len(dataset.train.x), dataset.grid)
+        space = build(
+            options.ranges, options.space_file, len(dataset.train.y), dataset.grid,
+            is_text=bool(dataset.terms),
+        )  # fmt: skip
         _check_model(space, dataset)
         if options.dask and not workers.count and not quiet:
             print(_lonely(options.dask), file=sys.stderr)
@@ -88,7 +92,7 @@ def run(options: Options, *, quiet: bool = False) -> View:
         product = product or workers.fastest_product()
         definition = _definition(options, dataset, space, metric, product)
         problem = problem_of(dataset)
-        workers.share(arrays_of(dataset))
+        share(workers, dataset)
         with study.open_writer(
             path, name, definition, update_space=options.update_space, fresh=options.fresh
         ) as writer:
@@ -124,6 +128,10 @@ def search(
     ignore: Sequence[str] = (),
     categorical: Sequence[str] = (),
     numeric: Sequence[str] = (),
+    text: Sequence[str] = (),
+    ngrams: str = Request.ngrams,
+    characters: str = Request.characters,
+    vocabulary: int = Request.vocabulary,
     valid: str | Path | None = None,
     test: str | Path | None = None,
     cv: int | None = None,
@@ -168,6 +176,10 @@ def search(
         ignore: columns to leave out.
         categorical: columns to read as categories.
         numeric: columns to read as numbers.
+        text: columns to read as text.
+        ngrams: lengths of the runs of words in a text that count as terms; "0" for none.
+        characters: the same of characters within words.
+        vocabulary: terms of each kind in a column, at most.
         valid: file with the validation rows, instead of 16 %.
         test: file with the test rows, instead of 20 %; they stay locked.
         cv: folds to validate on in turn, instead of one split.
@@ -207,19 +219,8 @@ def search(
     names = tuple(ignore), tuple(categorical), tuple(numeric)
     valid, test = (None if file is None else str(file) for file in (valid, test))
     request = Request(
-        str(source),
-        target,
-        task,
-        *names,
-        valid,
-        test,
-        seed,
-        cv,
-        group,
-        image,
-        series,
-        time_col,
-        lags,
+        str(source), target, task, *names, valid, test, seed, cv, group, image, series, time_col,
+        lags, tuple(text), ngrams, characters, vocabulary,
     )  # fmt: skip
     options = Options(
         request=request,
@@ -258,8 +259,11 @@ def _command(request: Request, metric: str | None, patience: int | None) -> str:
     """
     given = [("--target", request.target), ("--metric", metric)]
     given += [("--task", request.task)] if request.task != "auto" else []
-    for flag in ("ignore", "categorical", "numeric"):
+    for flag in ("ignore", "categorical", "numeric", "text"):
         given += [(f"--{flag}", name) for name in getattr(request, flag)]
+    for flag in ("ngrams", "characters", "vocabulary"):
+        value = getattr(request, flag)
+        given += [(f"--{flag}", str(value))] if value != getattr(Request, flag) else []
     given += [("--valid", request.valid), ("--test", request.test)]
     given += [("--cv", None if request.cv is None else str(request.cv))]
     given += [("--group-col", request.group)]
@@ -313,6 +317,11 @@ def _check_model(space: Space, dataset: Dataset) -> None:
             f"--model {min(families)}: the columns of {dataset.name} are no images or series; "
             "--image HEIGHTxWIDTH or --series says that they are."
         )
+    if families and dataset.terms:
+        raise UsageError(
+            f"--model {min(families)} takes no text; --ignore the columns of text of "
+            f"{dataset.name}, or --model mlp."
+        )
 
 
 def _queue(options: Options, space: Space) -> list[dict[str, Value]]:
@@ -349,15 +358,16 @@ def _understood(dataset: Dataset, metric: str) -> str:
     if dataset.others:
         searched = counts["train"] + counts["valid"]
         rows = f"{searched:,} in {len(dataset.folds)} folds, {counts['test']:,} test"
+    terms = f" and {dataset.terms:,} terms of text" * bool(dataset.terms)
     return (
-        f"{dataset.name}: {len(dataset.features)} features, target {dataset.target} "
+        f"{dataset.name}: {len(dataset.features)} features{terms}, target {dataset.target} "
         f"({dataset.task}, {kind}), rows {rows} (locked); metric {metric}"
     )
 
 
 def _cost(dataset: Dataset, problem: Problem, space: Space) -> list[str]:
     """One line on memory and time where either is worth a thought before the search goes on."""
-    size = dataset.train.x.nbytes + dataset.valid.x.nbytes
+    size = sum(bytes_of(split.x) for split in (dataset.train, dataset.valid))
     seconds = epoch_seconds(space.default, problem)
     if size <= _LARGE and seconds <= _SLOW:
         return []
@@ -395,14 +405,14 @@ def _definition(
     options: Options, dataset: Dataset, space: Space, metric: str, product: str
 ) -> Definition:
     """What the study is; resuming compares it with what the file says."""
-    plan = plan_for(space, len(dataset.train.x), options.patience)
+    plan = plan_for(space, len(dataset.train.y), options.patience)
     request = options.request
     data: dict[str, Any] = {
         "source": request.source,
         "target": dataset.target,
         "task": dataset.task,
         "classes": list(dataset.classes),
-        "features": len(dataset.features),
+        "features": len(dataset.features) + dataset.terms,
         "counts": dataset.counts,
         "split": dataset.split_summary,
         "fingerprint": dataset.fingerprint,

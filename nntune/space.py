@@ -53,9 +53,9 @@ RULES = {
         "1:4",
         2,
         "TabM tunes 1 to 5 blocks, AutoGluon 2 to 4, LCBench 1 to 5",
-        1,
+        0,
         100,
-        "a network has 1 to 100 hidden layers",
+        "a network has 0 to 100 hidden layers",
         families=("mlp",),
     ),
     "units": _Rule(
@@ -251,6 +251,15 @@ RULES = {
     ),
 }
 NAMES = tuple(RULES)
+# Where a table has text: range and default. See docs/text.md for what was measured.
+TEXT: dict[str, tuple[str, Value]] = {
+    "hidden_layers": ("0:2", 1),
+    "units": ("8,16,32", 16),
+    "dropout": ("0:0.8", 0.5),
+    "l2": ("0,1e-7:1e-3:log", 1e-6),
+    "lr": ("1e-3:1e-1:log", 1e-2),
+    "epochs": ("30", 30),
+}
 
 # What other tools call these; difflib cannot see that learning_rate means lr.
 _FOREIGN_NAMES = {
@@ -426,9 +435,14 @@ class Space:
 
     Where several families may be drawn, a hyperparameter exists only in the trials of those that
     have it.
+
+    Args:
+        hyperparameters: one each.
+        text: whether the defaults are those for tables with text.
     """
 
     hyperparameters: tuple[Hyperparameter, ...]
+    text: bool = False
 
     def __getitem__(self, name: str) -> Hyperparameter:
         return next(each for each in self.hyperparameters if each.name == name)
@@ -436,8 +450,10 @@ class Space:
     @cached_property
     def default(self) -> dict[str, Value]:
         """The configuration of trial 0: each default, or the closest value that is allowed."""
+        own = {name: default for name, (_, default) in TEXT.items()} if self.text else {}
         nearest = {
-            each.name: each.nearest(RULES[each.name].default) for each in self.hyperparameters
+            each.name: each.nearest(own.get(each.name, RULES[each.name].default))
+            for each in self.hyperparameters
         }
         return {each.name: nearest[each.name] for each in self.of(nearest.get("model"))}
 
@@ -545,6 +561,8 @@ def build(
     file: Path | None = None,
     rows: int | None = None,
     grid: Grid | None = None,
+    *,
+    is_text: bool = False,
 ) -> Space:
     """The space in force: the defaults, then what the TOML file says, then the flags.
 
@@ -556,13 +574,16 @@ def build(
         file: a TOML file, see `parse_toml`.
         rows: training rows; small tables get smaller default batches and more epochs.
         grid: where the features form an image or a series.
+        is_text: whether the table has text.
 
     Raises:
         UsageError: a name, a range or the file is wrong, or belongs to another family.
     """
     asked = asked_ranges(overrides, file)
-    models = asked.get("model") or parse("model", _default_text("model", rows, grid))
-    found = {name: parse(name, _default_text(name, rows, grid)) for name in NAMES}
+    models = asked.get("model") or parse(
+        "model", _default_text("model", rows, grid, is_text=is_text)
+    )
+    found = {name: parse(name, _default_text(name, rows, grid, is_text=is_text)) for name in NAMES}
     having = {n for n in NAMES if set(models.choices) & set(RULES[n].families)}
     for name in asked:
         if name not in having:
@@ -571,7 +592,7 @@ def build(
     found |= asked | {"model": models}
     if models.choices == ("mlp",) and grid is None:  # a table leaves no choice
         having.remove("model")
-    return Space(tuple(each for name, each in found.items() if name in having))
+    return Space(tuple(each for name, each in found.items() if name in having), is_text)
 
 
 def asked_ranges(
@@ -867,9 +888,11 @@ def _read(file: Path) -> str:
         raise UsageError(f"{file} cannot be read as a space file: {error.strerror}") from None
 
 
-def _default_text(name: str, rows: int | None, grid: Grid | None) -> str:
+def _default_text(name: str, rows: int | None, grid: Grid | None, *, is_text: bool) -> str:
     if grid is not None and (text := _grid_text(name, rows, grid)):
         return text
+    if is_text and name in TEXT:
+        return TEXT[name][0]
     if name == "epochs" and rows is not None:
         # As many steps as 2,500 rows give: 400 epochs took concrete (659 rows) from a test error
         # of 5.36 to 5.18, and small tables cost little.

@@ -28,7 +28,7 @@ def shape_of(params: Mapping[str, Any], problem: Problem) -> AnyShape:
     family = params.get("model", "mlp")
     if family == "mlp":
         hidden = hidden_widths(params["hidden_layers"], params["units"], params["shape"])
-        return Shape(problem.inputs, hidden, outputs, params["activation"])
+        return Shape(problem.inputs, hidden, outputs, params["activation"], problem.terms)
     assert grid is not None
     if family == "rnn":
         layers, units, states = params["rnn_layers"], params["rnn_units"], params["states"]

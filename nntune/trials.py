@@ -73,6 +73,11 @@ class Shape(NamedTuple):
 AnyShape: TypeAlias = Shape | Layered
 
 
+def terms_of(shape: AnyShape) -> int:
+    """Of a network's inputs, how many are sparse, the last ones."""
+    return shape.terms if isinstance(shape, Shape) else 0
+
+
 def hidden_widths(layers: int, units: int, shape: str) -> tuple[int, ...]:
     """Units of each hidden layer: equal, or halved from layer to layer (at least 4).
 

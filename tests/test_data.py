@@ -26,7 +26,6 @@ TABLES = [  # file, target, rows, columns, task, classes
     ("italy_power_300.csv", "label", 300, 25, "binary", 2),
     ("nyse_600.csv", "log_volume", 600, 6, "regression", 0),
     ("penguins.csv", "species", 344, 8, "multiclass", 3),
-    ("vader_amazon_500.csv", "valence", 500, 2, "regression", 0),
     ("wage_400.csv", "wage", 400, 10, "regression", 0),
 ]
 ELSEWHERE = [
@@ -158,7 +157,6 @@ def test_dates_become_parts_and_text_becomes_shares_of_characters() -> None:
     ]  # fmt: skip
     text = load(Request(str(HERE / "vader_amazon_500.csv"), "valence"))
     assert "text characters" in text.features
-    assert any("full text support is not part of this version" in w for w in text.warnings)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ FILES: list[tuple[str, bytes | str, str]] = [
     ("open.csv", 'x,y\n1,"abc\n' + BODY, "open.csv: a quote is opened and never closed"),
     ("constant.csv", "x,y\n" + "".join(f"1,{'ab'[i % 2]}\n" for i in range(40)),
      "constant.csv has no column to learn from: all but y are constant, ids or ignored; "
-     "--numeric or --categorical keeps one"),
+     "--numeric, --categorical or --text keeps one"),
     ("cut.csv.gz", gzip.compress(GOOD.encode() * 9)[:-40],
      "cut.csv.gz: the gzip data ends too early; fetch the file again"),
     ("bad.csv.gz", b"\x1f\x8b\x08\x00" + b"x" * 100,
@@ -107,7 +107,7 @@ REQUESTS: list[tuple[dict[str, object], type[Error], str]] = [
     ({"ignore": ("zz",)}, DataError,
      "good.csv has no column 'zz'; it has x, z, y. Did you mean 'z'?"),
     ({"ignore": ("y",)}, UsageError,
-     "y is the target; --ignore, --categorical and --numeric are for the others"),
+     "y is the target; --ignore, --categorical, --numeric and --text are for the others"),
     ({"numeric": ("x",), "categorical": ("x",)}, UsageError,
      "x is in --categorical and in --numeric; it can be one of them"),
     ({"task": "regression"}, DataError,

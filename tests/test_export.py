@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import issparse
 from test_bundle import HITTERS, PENGUINS, TABLES, made, searched
 from torch import nn
 
@@ -228,7 +229,8 @@ def until_training(script: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, An
 
 def sorted_columns(*parts: Any) -> np.ndarray[Any, Any]:
     """Rows below each other, columns in an order of their own."""
-    whole = np.concatenate([np.asarray(part) for part in parts])
+    dense = [part.toarray() if issparse(part) else np.asarray(part) for part in parts]
+    whole = np.concatenate(dense)
     return whole[:, np.lexsort(whole.round(3)[::-1])]
 
 

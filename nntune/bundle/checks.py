@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 
 from nntune.data.encoding import DATE_PARTS, FAR, TEXT_PARTS, Encoder
 from nntune.data.table import DATE_FORMATS, TIME_FORMATS
+from nntune.data.texts import LONGEST
 from nntune.errors import DataError
 from nntune.families import FAMILIES, Convolutional, Grid, Recurrent
-from nntune.trials import AnyShape, Shape
+from nntune.trials import AnyShape, Shape, terms_of
 
 TASKS = ("binary", "multiclass", "regression")
 ACTIVATIONS = ("relu", "tanh", "gelu", "silu")
@@ -77,7 +78,7 @@ def shapes(facts: dict[str, Any], name: str) -> tuple[AnyShape, ...]:
     try:
         found = tuple(_shape(each) for each in _listed(facts, "shapes"))
         _hold(1 <= len(found) <= _MOST_MEMBERS, "shapes")
-        _hold(len({(s.inputs, s.outputs) for s in found}) == 1, "shapes")
+        _hold(len({(s.inputs, s.outputs, terms_of(s)) for s in found}) == 1, "shapes")
     except (_Wrong, KeyError) as error:
         raise _damaged(name, error) from None
     return found
@@ -92,11 +93,13 @@ def _shape(values: Any) -> AnyShape:
         return shape
     hidden = tuple(_whole(width, 1, _MOST_UNITS) for width in _listed(values, "hidden"))
     _hold(len(hidden) <= _MOST_LAYERS, "hidden")
+    inputs = _whole(values["inputs"], 1, _MOST_INPUTS)
     return Shape(
-        _whole(values["inputs"], 1, _MOST_INPUTS),
+        inputs,
         hidden,
         _whole(values["outputs"], 1, _MOST_UNITS),
         _one_of(values["activation"], ACTIVATIONS),
+        _whole(values.get("terms", 0), 0, inputs),
     )
 
 
@@ -151,7 +154,7 @@ def facts(values: dict[str, Any], found: tuple[AnyShape, ...], name: str) -> dic
             "classes": classes,
             "target_mean": _number(values["target_mean"]),
             "target_scale": _number(values["target_scale"]),
-            "encoder": _encoder(values["encoder"], found[0].inputs),
+            "encoder": _encoder(values["encoder"], found[0]),
             "columns": _columns(values, values["encoder"]),
             "trials": tuple(_whole(each, 0, 1 << 62) for each in _listed(values, "trials")),
             "seed": _whole(values["seed"], 0, 1 << 64),
@@ -224,7 +227,7 @@ def _columns(values: dict[str, Any], encoder: dict[str, Any]) -> tuple[dict[str,
     return tuple(columns)
 
 
-def _encoder(values: Any, inputs: int) -> dict[str, Any]:
+def _encoder(values: Any, shape: AnyShape) -> dict[str, Any]:
     _hold(isinstance(values, dict), "encoder")
     features = _listed(values, "features")
     for feature in features:
@@ -232,17 +235,20 @@ def _encoder(values: Any, inputs: int) -> dict[str, Any]:
         _check_feature(feature)
     columns = [feature["column"] for feature in features]
     _hold(len(set(columns)) == len(columns), "encoder")
-    _hold(sum(len(feature["names"]) for feature in features) == inputs, "encoder")
+    dense = sum(len(feature["names"]) for feature in features)
+    terms = sum(len(v["terms"]) for f in features for v in f.get("vocabularies", []))
+    _hold((dense + terms, terms) == (shape.inputs, terms_of(shape)), "encoder")
     return {"features": features}
 
 
 _FIELDS = {
     "column", "role", "style", "names", "scales", "median", "levels", "rare", "missing", "parts",
+    "vocabularies",
 }  # fmt: skip
 
 
 def _check_feature(feature: dict[str, Any]) -> None:
-    _hold(feature.keys() == _FIELDS, "encoder")
+    _hold(feature.keys() | {"vocabularies"} == _FIELDS, "encoder")
     _name(feature["column"])
     role = _one_of(feature["role"], set(_STYLES))
     _one_of(feature["style"], _STYLES[role])
@@ -255,7 +261,22 @@ def _check_feature(feature: dict[str, Any]) -> None:
         _hold(isinstance(scale, dict) and scale.keys() == {"mean", "sd"}, "encoder")
         _number(scale["mean"])
         _hold(_number(scale["sd"]) > 0, "encoder")
+    vocabularies = _listed({"vocabularies": [], **feature}, "vocabularies")
+    _hold(role == "text" or not vocabularies, "encoder")
+    for vocabulary in vocabularies:
+        _check_vocabulary(vocabulary)
     _check_width(feature, role)
+
+
+def _check_vocabulary(values: Any) -> None:
+    _hold(isinstance(values, dict) and values.keys() == {"span", "terms", "idf"}, "vocabulary")
+    span = values["span"]
+    _hold(isinstance(span, dict) and span.keys() == {"kind", "low", "high"}, "vocabulary")
+    longest = LONGEST[_one_of(span["kind"], set(LONGEST))]
+    _whole(span["high"], _whole(span["low"], 1, longest), longest)
+    terms = [_text(term) for term in _listed(values, "terms")]
+    weights = [_number(weight) for weight in _listed(values, "idf")]
+    _hold(len(set(terms)) == len(terms) == len(weights), "vocabulary")
 
 
 def _check_width(feature: dict[str, Any], role: str) -> None:

@@ -195,7 +195,10 @@ def _serialized(bundle: Bundle) -> bytes:
     }
     text = json.dumps(facts, allow_nan=False)
     if len(text) > _LARGEST_HEADER // 2:  # quoting it once more makes it longer
-        raise DataError(f"the encoding takes {len(text) >> 20} MB; the table has too many columns")
+        raise DataError(
+            f"the encoding takes {len(text) >> 20} MB, half of which is the most that a bundle "
+            "holds; fewer columns or a smaller --vocabulary make it smaller."
+        )
     checks.facts(checks.parsed(text.encode(), "the bundle"), bundle.shapes, "the bundle")
     return save(kept, {_KEY: text})
 

@@ -4,12 +4,15 @@ Held to torch by a test, within 1e-5.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nntune.trials import AnyShape, Shape
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Values = NDArray[np.floating[Any]]
 
@@ -17,26 +20,36 @@ _BLOCK = 1 << 14  # rows whose activations stay small
 
 
 def layers(flat: Values, shape: Shape) -> list[tuple[Values, Values]]:
-    """Weight (outputs, inputs) and bias (outputs,) of each layer, as views of (P,)."""
-    pairs, weight, bias = [], 0, shape.weights
-    for a, b in shape.layers:
+    """Weight (outputs, inputs) and bias (outputs,) of each layer, as views of (P,).
+
+    The first weight is a copy where there are sparse inputs, whose weights stand in another order.
+    """
+    pairs, weight, bias = [], shape.sparse_weights, shape.weights
+    for a, b in shape.dense.layers:
         pairs.append((flat[weight : weight + a * b].reshape(b, a), flat[bias : bias + b]))
         weight, bias = weight + a * b, bias + b
+    if shape.terms:
+        first, bias_of_first = pairs[0]
+        table = flat[: shape.sparse_weights].reshape(shape.terms, -1)
+        pairs[0] = np.concatenate([first, table.T], 1), bias_of_first
     return pairs
 
 
-def outputs(network: Sequence[tuple[Values, Values]], shape: Shape, x: Values) -> Values:  # (N, C)
+def outputs(
+    network: Sequence[tuple[Values, Values]], shape: Shape, x: "Values | csr_array"
+) -> Values:  # (N, C)
     """What the network says of encoded rows: logits of classes, or the standardised target.
 
     Args:
         network: its layers.
         shape: of the network; says the activation.
-        x: (N, D); its precision and that of the layers is the result's.
+        x: (N, D), dense or sparse; its precision and that of the layers is the result's.
     """
     activate = _ACTIVATIONS[shape.activation]
-    result = np.empty((len(x), shape.outputs), x.dtype)
+    count = x.shape[0]
+    result = np.empty((count, shape.outputs), x.dtype)
     with np.errstate(all="ignore"):  # what is not finite is refused by the caller
-        for start in range(0, len(x), _BLOCK):
+        for start in range(0, count, _BLOCK):
             h = x[start : start + _BLOCK]
             for place, (weight, bias) in enumerate(network):
                 h = h @ weight.T
@@ -47,7 +60,9 @@ def outputs(network: Sequence[tuple[Values, Values]], shape: Shape, x: Values) -
     return result
 
 
-def network_outputs(shape: AnyShape, flat: NDArray[np.float32], x: NDArray[np.float32]) -> Values:
+def network_outputs(
+    shape: AnyShape, flat: NDArray[np.float32], x: "NDArray[np.float32] | csr_array"
+) -> Values:
     """The same of a network of any family by its flat parameters (P,); others need torch."""
     if isinstance(shape, Shape):
         return outputs(layers(flat, shape), shape, x)

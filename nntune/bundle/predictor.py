@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nntune.bundle import checks, forward
 from nntune.bundle.format import Bundle
+from nntune.data.encoding import Encoded
 from nntune.data.fitting import Columns, Doubts
 from nntune.data.history import MOST_LAGS, History
 from nntune.data.table import Table
@@ -98,13 +99,13 @@ class Predictor:
             result[rows] = self.scores(self._encoder.transform(table, rows))
         return result
 
-    def scores(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+    def scores(self, x: Encoded) -> NDArray[np.float64]:
         """The same for encoded rows, (N, D).
 
         Raises:
             DataError: the network overflows, which no network of a search does.
         """
-        total = np.zeros((len(x), len(self.bundle.classes) or 1))
+        total = np.zeros((x.shape[0], len(self.bundle.classes) or 1))
         for flat, shape in zip(self.bundle.parameters, self.bundle.shapes, strict=True):
             outputs = forward.network_outputs(shape, flat, x)
             if self.bundle.task == "regression":

@@ -237,7 +237,7 @@ def _bundle(
             "epoch": first.epoch,
             "patience": definition.training["patience"],
             "rows": wanted.rows,
-            "count": len(learning.train.x),
+            "count": len(learning.train.y),
             "study": view.name,
         },
         versions={

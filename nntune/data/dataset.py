@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nntune.data import findings, splits
 from nntune.data.description import Description
-from nntune.data.encoding import Encoder
+from nntune.data.encoding import Encoded, Encoder, Feature
 from nntune.data.plan import Array, Plan, fitted, plan_of, roles_of
 from nntune.data.reading import read
 from nntune.data.request import Request, study_name
@@ -30,12 +29,14 @@ class Split:
     """Rows of one split, encoded.
 
     Args:
-        x: (N, D) float32, C-contiguous.
+        x: (N, D) float32: C-contiguous, or a sparse array in rows where there is text.
         y: (N,) int64 class index, or float32 target with the training mean and deviation taken out.
+        terms: of the columns of x, the last so many stand for terms of text.
     """
 
-    x: NDArray[np.float32]
+    x: Encoded
     y: Array
+    terms: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Dataset:
         name: of a study on this data.
         task: 'binary', 'multiclass' or 'regression'.
         classes: in the order of their indices; () for regression.
-        features: names of the D encoded features.
+        features: names of the dense features, which come first.
         target_mean: for regression, a prediction p means p * target_scale + target_mean; else 0.
         target_scale: see target_mean; 1 for classes.
         counts: rows read, dropped (no target), train, valid, test.
@@ -87,6 +88,11 @@ class Dataset:
     encoder: Encoder
     others: tuple[Fold, ...] = ()
     grid: Grid | None = None
+
+    @property
+    def terms(self) -> int:
+        """Of the encoded columns, the last so many stand for terms of text."""
+        return self.train.terms
 
     @property
     def folds(self) -> tuple[Fold, ...]:
@@ -128,12 +134,19 @@ def encoded_folds(plan: Plan) -> tuple[tuple[str, ...], list[Fold]]:
     """
     if len(plan.folds) == 1:
         return plan.encoder.names, [_fold(plan, plan.folds[0], plan.encoder)]
-    encoders = [fitted(plan.table, fold.train, plan.roles, plan.grid) for fold in plan.folds]
+    encoders = [
+        fitted(plan.table, fold.train, plan.roles, plan.request, plan.grid) for fold in plan.folds
+    ]
     names, places = aligned(encoders)
+    terms, of_terms = aligned_terms(encoders)
     folds = [_fold(plan, *each) for each in zip(plan.folds, encoders, strict=True)]
+    sizes = len(names), terms
+    every = [
+        at + [sizes[0] + place for place in of] for at, of in zip(places, of_terms, strict=True)
+    ]
     return names, [
-        replace(fold, train=_spread(fold.train, at, names), valid=_spread(fold.valid, at, names))
-        for fold, at in zip(folds, places, strict=True)
+        replace(fold, train=_spread(fold.train, at, sizes), valid=_spread(fold.valid, at, sizes))
+        for fold, at in zip(folds, every, strict=True)
     ]
 
 
@@ -149,6 +162,20 @@ def aligned(encoders: Sequence[Encoder]) -> tuple[tuple[str, ...], list[list[int
     return tuple(names), places
 
 
+def aligned_terms(encoders: Sequence[Encoder]) -> tuple[int, list[list[int]]]:
+    """How many terms encoders of the same columns have in all, and where each one's are."""
+    count = 0
+    places: list[list[int]] = [[] for _ in encoders]
+    for column in zip(*(encoder.features for encoder in encoders), strict=True):
+        for kind in zip(*(feature.vocabularies for feature in column), strict=True):
+            union = sorted({term for vocabulary in kind for term in vocabulary.terms})
+            known = {term: count + place for place, term in enumerate(union)}
+            for at, vocabulary in zip(places, kind, strict=True):
+                at += [known[term] for term in vocabulary.terms]
+            count += len(union)
+    return count, places
+
+
 def _fold(plan: Plan, rows: splits.Fold, encoder: Encoder) -> Fold:
     mean, scale = _target_scale(plan, rows.train)
     train, valid = (
@@ -158,10 +185,20 @@ def _fold(plan: Plan, rows: splits.Fold, encoder: Encoder) -> Fold:
     return Fold(train, valid, mean, scale)
 
 
-def _spread(split: Split, places: list[int], names: tuple[str, ...]) -> Split:
-    x = np.zeros((len(split.x), len(names)), np.float32)
-    x[:, places] = split.x
-    return Split(x, split.y)
+def _spread(split: Split, places: list[int], sizes: tuple[int, int]) -> Split:
+    """The same rows with columns at other places, among so many features and terms."""
+    shape = len(split.y), sum(sizes)
+    if not sizes[1]:
+        x: Encoded = np.zeros(shape, np.float32)
+        x[:, places] = split.x
+        return Split(x, split.y)
+    from scipy.sparse import csr_array
+
+    old = csr_array(split.x)
+    at = np.array(places, old.indices.dtype)
+    x = csr_array((old.data, at[old.indices], old.indptr), shape=shape)
+    x.sort_indices()
+    return Split(x, split.y, sizes[1])
 
 
 def load_test(request: Request) -> Split:
@@ -189,7 +226,7 @@ def describe(request: Request) -> Description:
         classes=tuple((c, int(n)) for c, n in zip(plan.target.classes, counts, strict=False)),
         counts=_counts(plan),
         warnings=_warnings(plan),
-        width=len(plan.encoder.names),
+        width=plan.encoder.width,
         split_summary=_summary(plan),
         grid=plan.grid,
     )
@@ -198,12 +235,12 @@ def describe(request: Request) -> Description:
 def _without_target(table: Table, request: Request) -> Description:
     rows = np.arange(table.rows)
     roles = roles_of(table, rows, request, None)
-    encoder = fitted(table, rows, roles)
+    encoder = fitted(table, rows, roles, request)
     columns = _columns(table, roles, encoder)
     counts = {"read": table.rows}
     notes = (*table.notes, "no target is named; -t COLUMN shows task, classes and splits")
     name = study_name(request.source)
-    return Description(name, "", "", columns, (), counts, notes, len(encoder.names), {})
+    return Description(name, "", "", columns, (), counts, notes, encoder.width, {})
 
 
 def _target_scale(plan: Plan, rows: Rows) -> tuple[float, float]:
@@ -222,7 +259,7 @@ def _encoded(
         if not np.isfinite(y).all():
             raise DataError(f"column {plan.target.name} of {table.name} has infinite values")
         y = ((y - scale[0]) / scale[1]).astype(np.float32)
-    return Split(encoder.transform(table, rows), y)
+    return Split(encoder.transform(table, rows), y, encoder.terms)
 
 
 def _columns(table: Table, roles: dict[str, Role], encoder: Encoder) -> tuple[Column, ...]:
@@ -234,9 +271,21 @@ def _columns(table: Table, roles: dict[str, Role], encoder: Encoder) -> tuple[Co
         if feature is not None and feature.rare:
             rare = distinct(cells) - len(feature.levels)
             note = "; ".join(filter(None, (note, f"{rare:,} rare of them share a feature")))
-        width = feature.width if feature else 0
+        if feature is not None and feature.vocabularies:
+            note = "; ".join(filter(None, (note, _terms_note(feature))))
+        width = feature.width + feature.terms if feature else 0
         columns.append(Column(name, role.name, missing(cells), distinct(cells), note, width))
     return tuple(columns)
+
+
+def _terms_note(feature: Feature) -> str:
+    """What was learnt of a text column, in a few words."""
+    found = []
+    for vocabulary in feature.vocabularies:
+        span, count = vocabulary.span, len(vocabulary.terms)
+        length = f"{span.low}" if span.low == span.high else f"{span.low} to {span.high}"
+        found.append(f"{count:,} terms of {length} {span.kind}")
+    return ", ".join(found)
 
 
 def _counts(plan: Plan) -> dict[str, int]:
@@ -306,7 +355,15 @@ def fingerprint_of(plan: Plan) -> str:
         roles |= {"time": [plan.request.time or "", str(plan.request.lags)]}
     if plan.grid is not None:  # tables keep the fingerprints that they had before there were grids
         roles |= {"": [plan.grid.text]}
-    facts = [plan.target.name, plan.target.task, plan.target.classes, roles, plan.request.seed]
+    facts: list[Any] = [
+        plan.target.name,
+        plan.target.task,
+        plan.target.classes,
+        roles,
+        plan.request.seed,
+    ]
+    if any(role.name == "text" for role in plan.roles.values()):
+        facts.append([plan.request.ngrams, plan.request.characters, plan.request.vocabulary])
     own = [plan.valid is plan.table, plan.test is plan.table]
     hashed.update(json.dumps([*facts, *own, *_dealt(plan)]).encode())
     return hashed.hexdigest()

@@ -4,15 +4,20 @@ An encoder is plain data (`to_dict`), so that a model file can carry it without 
 """
 
 import re
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nntune.data.roles import FALSE, TRUE, Role, fewest_rows, present
 from nntune.data.table import Cells, Floats, Rows, Strings, Table, labels, moments, numbers
+from nntune.data.texts import Span, Vocabulary, learn
 from nntune.errors import DataError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 # At most this many categories of one column get a feature each; the rest share one.
 MOST_LEVELS = 64
@@ -21,6 +26,8 @@ FAR = 10.0
 TEXT_PARTS = ("characters", "words", "word length", "upper case", "digits", "punctuation")
 DATE_PARTS = ("time", "year", "month", "day of week", "day of year", "hour")
 DAY = 86400.0
+# (N, D) float32; sparse if the encoder has terms.
+Encoded: TypeAlias = "NDArray[np.float32] | csr_array"
 CAPITALS = re.compile("[A-Z\u00c0-\u00de\u0391-\u03a9\u0410-\u042f]")
 DIGITS = re.compile(r"\d")
 MARKS = re.compile(r"[!-/:-@\[-`{-~]")
@@ -54,13 +61,14 @@ class Feature:
         column: its name.
         role: numeric, boolean, categorical, date or text.
         style: how numbers are written, or the date format.
-        names: of the features.
+        names: of the dense features.
         scales: one for each scaled feature.
         median: stands for a missing number, in standard deviations from the mean.
         levels: categories with a feature each, in order.
         rare: whether categories outside `levels` share a feature.
         missing: whether a missing value has a feature.
         parts: which parts of a date or text are used.
+        vocabularies: of a text, whose terms are sparse features.
     """
 
     column: str
@@ -73,10 +81,26 @@ class Feature:
     rare: bool = False
     missing: bool = False
     parts: tuple[str, ...] = ()
+    vocabularies: tuple[Vocabulary, ...] = ()
 
     @property
     def width(self) -> int:
+        """How many dense features it has."""
         return len(self.names)
+
+    @property
+    def terms(self) -> int:
+        """How many sparse features it has."""
+        return sum(len(vocabulary.terms) for vocabulary in self.vocabularies)
+
+    def terms_of(self, cells: Cells) -> "csr_array":  # (N, terms) float32
+        """The sparse features of a text column; a missing text has none."""
+        from scipy.sparse import csr_array, hstack
+
+        words = labels(cells).packed()
+        texts = [*words.levels, ""]
+        blocks = [vocabulary.encode(texts) for vocabulary in self.vocabularies]
+        return csr_array(hstack(blocks, format="csr")[words.codes])
 
     def fill(self, cells: Cells, out: NDArray[np.float32]) -> None:
         """Encode cells into `out`, (N, width), which is zero on entry."""
@@ -114,6 +138,18 @@ class Feature:
         places = np.array([known.get(level, rare) for level in cells.levels] + [gap])[cells.codes]
         rows = np.flatnonzero(places >= 0)
         out[rows, places[rows]] = 1.0
+
+
+def bytes_of(x: Encoded) -> int:
+    """Memory of encoded rows."""
+    parts = [x] if isinstance(x, np.ndarray) else [x.data, x.indices, x.indptr]
+    return sum(part.nbytes for part in parts)
+
+
+def filled_of(x: Encoded) -> float:
+    """How many numbers are kept of a row, on average: of sparse features those that are not 0."""
+    count = x.size if isinstance(x, np.ndarray) else x.nnz
+    return float(count / x.shape[0])
 
 
 def finite(values: Floats) -> Floats:
@@ -167,8 +203,18 @@ def _text_row(text: str) -> tuple[float, ...]:
     return (np.log1p(length), np.log1p(words), mean, *(n / max(length, 1) for n in shares))
 
 
-def fit(column: str, role: Role, cells: Cells) -> Feature:
-    """Learn the encoding of a column from its training rows."""
+def fit(
+    column: str, role: Role, cells: Cells, spans: Sequence[Span] = (), vocabulary: int = 0
+) -> Feature:
+    """Learn the encoding of a column from its training rows.
+
+    Args:
+        column: its name.
+        role: what it is.
+        cells: of the training rows.
+        spans: what counts as a term of a text.
+        vocabulary: terms of each span, at most.
+    """
     match role.name:
         case "categorical":
             return _fit_categories(column, labels(cells))
@@ -180,7 +226,11 @@ def fit(column: str, role: Role, cells: Cells) -> Feature:
         case "date":
             return _fit_parts(column, role, date_parts(moments(cells, role.style)))
         case _:
-            return _fit_parts(column, role, text_parts(labels(cells)))
+            words = labels(cells)
+            texts = [words.levels[code] for code in words.codes if code >= 0]
+            found = tuple(learn(texts, span, vocabulary) for span in spans)
+            parts = _fit_parts(column, role, text_parts(words))
+            return replace(parts, vocabularies=found)
 
 
 def _names(column: str, gap: bool) -> tuple[str, ...]:
@@ -222,14 +272,38 @@ class Encoder:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Of the dense features."""
         return tuple(name for feature in self.features for name in feature.names)
 
-    def transform(self, table: Table, rows: Rows | None = None) -> NDArray[np.float32]:
-        """Features of the rows, (N, D) and C-contiguous.
+    @property
+    def terms(self) -> int:
+        """How many sparse features there are, after the dense ones."""
+        return sum(feature.terms for feature in self.features)
+
+    @property
+    def width(self) -> int:
+        """How many features there are in all."""
+        return len(self.names) + self.terms
+
+    def transform(self, table: Table, rows: Rows | None = None) -> "Encoded":
+        """Features of the rows, (N, D): C-contiguous, or sparse where there is text.
 
         Raises:
             DataError: the table lacks a column.
         """
+        dense = self._dense(table, rows)
+        if not self.terms:
+            return dense
+        from scipy.sparse import csr_array, hstack
+
+        blocks = [csr_array(dense)]
+        for feature in self.features:
+            if feature.terms:
+                cells = table.columns[feature.column]
+                blocks.append(feature.terms_of(cells if rows is None else cells.take(rows)))
+        return csr_array(hstack(blocks, format="csr"))
+
+    def _dense(self, table: Table, rows: Rows | None) -> NDArray[np.float32]:
         absent = [f.column for f in self.features if f.column not in table.columns]
         if absent:
             raise DataError(f"{table.name} has no column {absent[0]!r}, which the network needs")
@@ -254,4 +328,10 @@ class Encoder:
 
 def _feature(values: dict[str, Any]) -> Feature:
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return Feature(**{**plain, "scales": tuple(Scale(**s) for s in values["scales"])})
+    scales = tuple(Scale(**scale) for scale in values["scales"])
+    vocabularies = tuple(_vocabulary(each) for each in values.get("vocabularies", ()))
+    return Feature(**{**plain, "scales": scales, "vocabularies": vocabularies})
+
+
+def _vocabulary(values: dict[str, Any]) -> Vocabulary:
+    return Vocabulary(Span(**values["span"]), tuple(values["terms"]), tuple(values["idf"]))

@@ -29,7 +29,9 @@ def warnings(
         yield from _label_warnings(table.columns[target.name], target, y)
     given = list(_giveaways(table, rows, target, y, roles))
     yield from given
-    if not given and not target.classes and _is_sum(encoder.transform(table, rows), y):
+    if not (given or target.classes or encoder.terms) and _is_sum(
+        encoder.transform(table, rows), y
+    ):
         yield (
             f"columns added up give {target.name} almost exactly; "
             "--ignore those that are not known beforehand"
@@ -142,12 +144,6 @@ def _cell_warnings(table: Table, rows: Rows, roles: dict[str, Role]) -> Iterator
     ]
     if endless:
         yield f"infinite values in {listed(endless)} count as missing"
-    texts = [n for n, r in roles.items() if r.name == "text"]
-    if texts:
-        yield (
-            f"text is dropped but for its length and kinds of characters ({listed(texts)}); "
-            "full text support is not part of this version"
-        )
     for name, role in roles.items():
         if role.name == "numeric" and "no numbers" in role.note:
             yield f"column {name}: {role.note}; --categorical {name} keeps them as categories"

@@ -88,7 +88,7 @@ def learning_of(plan: Plan, rows: str) -> Learning:
     table = replace(table, grid=plan.table.grid)
     everything = np.arange(table.rows)
     roles = {name: plan.roles[name] for name in needed}
-    encoder = fitted(table, everything, roles, plan.grid)
+    encoder = fitted(table, everything, roles, plan.request, plan.grid)
     y = _target(plan, table)
     mean, scale = (0.0, 1.0) if plan.target.classes else (float(y.mean()), float(y.std()) or 1.0)
     valid = _joined([places["valid"]], [*needed, plan.target.name], plan.valid.name)
@@ -96,8 +96,12 @@ def learning_of(plan: Plan, rows: str) -> Learning:
         plan.target.task,
         plan.target.name,
         plan.target.classes,
-        Split(encoder.transform(table), _standardised(y, mean, scale)),
-        Split(encoder.transform(valid), _standardised(_target(plan, valid), mean, scale)),
+        Split(encoder.transform(table), _standardised(y, mean, scale), encoder.terms),
+        Split(
+            encoder.transform(valid),
+            _standardised(_target(plan, valid), mean, scale),
+            encoder.terms,
+        ),
         mean,
         scale,
         encoder,

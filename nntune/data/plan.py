@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,11 +25,13 @@ from nntune.data.target import (
     target_name,
     target_of,
 )
+from nntune.data.texts import spans
 from nntune.errors import DataError, UsageError
 from nntune.families import Grid
 
 Array = NDArray[Any]
 TASKS = ("auto", "binary", "multiclass", "regression")
+ASKED = ("categorical", "numeric", "text")
 DROPPED = ("id", "constant", "ignored", "target")
 
 
@@ -84,11 +87,11 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
     seen = _seen(parts, turns)
     roles = roles_of(table, seen, request, target)
     grid = with_gaps(table, seen)
-    encoder = fitted(table, seen, roles, grid)
-    if not encoder.names:
+    encoder = fitted(table, seen, roles, request, grid)
+    if not encoder.width:
         raise DataError(
             f"{table.name} has no column to learn from: all but {name} are constant, ids or "
-            "ignored; --numeric or --categorical keeps one"
+            "ignored; --numeric, --categorical or --text keeps one"
         )
     return Plan(request, target, table, valid, test, parts, turns, kept, roles, encoder, y, grid)
 
@@ -127,10 +130,13 @@ def _left_out(table: Table, request: Request, target: str) -> list[str]:
 def _check_options(table: Table, request: Request, target: str) -> None:
     if request.task not in TASKS:
         raise UsageError(f"there is no task {request.task!r}; it is one of {', '.join(TASKS)}")
-    for word in (*request.ignore, *request.categorical, *request.numeric):
+    spans(request)
+    asked = {flag: set(getattr(request, flag)) for flag in ASKED}
+    for word in (*request.ignore, *chain(*asked.values())):
         if column_named(table, word) == target:
             raise UsageError(
-                f"{word} is the target; --ignore, --categorical and --numeric are for the others"
+                f"{word} is the target; --ignore, --categorical, --numeric and --text are for the "
+                "others"
             )
     if request.group is not None and column_named(table, request.group) == target:
         raise UsageError(
@@ -141,9 +147,9 @@ def _check_options(table: Table, request: Request, target: str) -> None:
         raise UsageError(
             "--cv makes folds of the rows and --valid gives a split; choose one of them"
         )
-    both = set(request.categorical) & set(request.numeric)
-    if both:
-        raise UsageError(f"{min(both)} is in --categorical and in --numeric; it can be one of them")
+    for one, other in combinations(ASKED, 2):
+        if both := asked[one] & asked[other]:
+            raise UsageError(f"{min(both)} is in --{one} and in --{other}; it can be one of them")
 
 
 def _check_time(table: Table, request: Request, target: str) -> None:
@@ -272,8 +278,7 @@ def _own_rows(table: Table, dealt: _Rows) -> Rows:
 
 def roles_of(table: Table, rows: Rows, request: Request, target: Target | None) -> dict[str, Role]:
     ignored = {column_named(table, word) for word in request.ignore}
-    asked = {column_named(table, word): "categorical" for word in request.categorical}
-    asked |= {column_named(table, word): "numeric" for word in request.numeric}
+    asked = {column_named(table, word): role for role in ASKED for word in getattr(request, role)}
     ordering = None if request.time is None else column_named(table, request.time)
     grouping = None if request.group is None else column_named(table, request.group)
     roles = grids.roles(table, rows)
@@ -297,10 +302,14 @@ def roles_of(table: Table, rows: Rows, request: Request, target: Target | None) 
     return roles
 
 
-def fitted(table: Table, rows: Rows, roles: dict[str, Role], grid: Grid | None = None) -> Encoder:
+def fitted(
+    table: Table, rows: Rows, roles: dict[str, Role], request: Request, grid: Grid | None = None
+) -> Encoder:
     features = [] if grid is None else grids.features(table, rows, grid, roles)
     known = {feature.column for feature in features}
+    terms = spans(request)
     for name, role in roles.items():
         if role.name not in DROPPED and name not in known:
-            features.append(fit(name, role, table.columns[name].take(rows)))
+            cells = table.columns[name].take(rows)
+            features.append(fit(name, role, cells, terms, request.vocabulary))
     return Encoder(tuple(features))

@@ -29,6 +29,10 @@ class Request:
         task: 'auto', 'binary', 'multiclass' or 'regression'.
         valid: file whose rows validate, instead of a share of the source.
         test: file whose rows test, instead of a share of the source.
+        text: columns to read as text.
+        ngrams: lengths of the runs of words that count as terms, such as 1:2; 0 for none.
+        characters: the same of characters within words.
+        vocabulary: terms of each kind in a column, at most.
         seed: fixes which rows go where.
         cv: folds to validate on in turn; one split if not given, or 0 or 1.
         group: column whose equal values stay in one split; no feature unless asked for.
@@ -53,6 +57,10 @@ class Request:
     series: bool = False
     time: str | None = None
     lags: int | None = None
+    text: tuple[str, ...] = ()
+    ngrams: str = "1:2"
+    characters: str = "4"
+    vocabulary: int = 20_000
 
 
 def study_name(source: str) -> str:

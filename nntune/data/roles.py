@@ -195,8 +195,8 @@ def _word_role(levels: list[str], counts: np.ndarray, rows: int) -> Role:
 
 
 def forced(cells: Cells, role: str) -> Role:
-    """The role the user asked for: 'categorical' or 'numeric'."""
-    if role == "categorical" or not isinstance(cells, Strings):
+    """The role the user asked for: 'categorical', 'numeric' or 'text'."""
+    if role != "numeric" or not isinstance(cells, Strings):
         return Role(role, "as asked")
     levels, counts = present(cells)
     style = number_style(levels)

@@ -6,7 +6,7 @@ from nntune.data.roles import FALSE, TRUE
 HEAD = '''
 """Predict {target}: trial {trial}{several} of the study {study}, in PyTorch alone.
 
-In the search its {metric} was {value} on the same validation rows.
+In the search its {metric} was {value} on the same validation rows.{note}
 Needs numpy, pandas, scikit-learn and torch; run it as: python {name} [DATA]
 Written by nntune {version}.
 """
@@ -23,6 +23,11 @@ from sklearn import metrics
 from torch import nn
 
 """
+
+IMPORT_TFIDF = "from sklearn.feature_extraction.text import TfidfVectorizer"
+NOTE_TERMS = """
+There it trained the weights of a term only in the steps in which it occurred; here Adam moves all
+in every step, so the score may differ."""
 
 STYLES = {
     "comma": '.replace(".", "", regex=False).str.replace(",", ".", regex=False)',
@@ -135,6 +140,18 @@ def prose(cells):
 
 
 '''
+TFIDF = '''
+def tfidf(fit, cells, **options):
+    """Weights of the terms that most training texts have."""
+    options |= {"sublinear_tf": True, "dtype": np.float32}
+    fit = fit[fit != ""]
+    every = TfidfVectorizer(**options).fit(fit)
+    often = np.sort(np.argsort(every.idf_, kind="stable")[:VOCABULARY])
+    chosen = every.get_feature_names_out()[often]
+    return TfidfVectorizer(**options, vocabulary=chosen).fit(fit).transform(cells)
+
+
+'''
 PATTERNS = [CAPITALS.pattern, DIGITS.pattern, MARKS.pattern]
 
 CALL_NUMERIC = """
@@ -168,6 +185,27 @@ for name in TEXTS:
     found += scaled_parts(prose(train[name]), prose(table[name]))
 """
 
+CALL_TFIDF = """
+for name in TEXTS:
+    for options in TERMS:
+        terms.append(tfidf(text(train[name]), text(table[name]), **options))
+"""
+
+ENCODE_TERMS = '''
+def encode(train, table):
+    """Features of a table, as the training rows teach them; sparse, for most terms are absent."""
+    found, terms = [], []
+{calls}
+    dense = [np.column_stack(found).astype(np.float32)] if found else []
+    return sparse.csr_array(sparse.hstack([*dense, *terms], format="csr"))
+
+
+def whole(x):
+    """Some rows with their zeros."""
+    return torch.from_numpy(x.toarray())
+
+
+'''
 ENCODE = '''
 def encode(train, table):
     """Features of a table, as the training rows teach them."""
@@ -278,7 +316,7 @@ def score():
     """The metric of the average on the validation rows, and the loss, which breaks ties."""
     average.eval()
     with torch.no_grad():
-        outputs = average(x_valid)
+        outputs = average({rows})
     {predicted}
     value = metrics.{score}
     return value, float(loss_of(outputs, y_valid))
@@ -288,8 +326,8 @@ TRAINING = """{weights}
 step, best, best_epoch = 0, (np.inf, np.inf), 0
 for epoch in range(1, EPOCHS + 1):
     model.train()
-    for batch in torch.randperm(len(x)).split(BATCH_SIZE):
-        loss = loss_of(model(x[batch]), y[batch]){penalty}
+    for batch in torch.randperm(len(y)).split(BATCH_SIZE):
+        loss = loss_of(model({rows}), y[batch]){penalty}
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -304,6 +342,6 @@ for epoch in range(1, EPOCHS + 1):
     elif epoch - best_epoch >= PATIENCE:
         break
 
-print(f"{metric} {{{sign}best[0]:.6g}} on {{len(x_valid)}} rows, epoch {{best_epoch}} of {{epoch}}")
+print(f"{metric} {{{sign}best[0]:.6g}} on {{len(y_valid)}} rows, epoch {{best_epoch}} of {{epoch}}")
 """
 WEIGHTS = "weights = [p for p in model.parameters() if p.dim() == 2]  # biases are not penalised"

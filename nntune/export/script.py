@@ -14,14 +14,16 @@ from typing import Any
 
 from nntune.bundle import Bundle
 from nntune.data.encoding import Encoder, Feature
+from nntune.data.request import Request
 from nntune.data.splits import shares
+from nntune.data.texts import options_of
 from nntune.errors import DataError, UsageError
 from nntune.export import pieces
 from nntune.export.sources import Source, literal, source_of
 from nntune.export.weights import MODULES
 from nntune.metrics import METRICS
 from nntune.space import parse
-from nntune.trials import Shape
+from nntune.trials import Shape, terms_of
 
 
 def pytorch_script(bundle: Bundle, source: str, name: str) -> str:
@@ -88,6 +90,17 @@ class _Columns:
             if feature.role == role and (not kinds or self.kinds[feature.column] in kinds)
         ]
 
+    @property
+    def spans(self) -> list[dict[str, Any]]:
+        """What counts as a term of a text, as options of TfidfVectorizer."""
+        found = {
+            vocabulary.span: options_of(vocabulary.span)
+            for feature in self.features
+            for vocabulary in feature.vocabularies
+            if vocabulary.terms
+        }
+        return list(found.values())
+
     def styled(self, style: str, more: Sequence[str] = ()) -> list[str]:
         """Columns of numbers that are written in a style."""
         written = [*self.named("numeric", "string"), *more]
@@ -106,11 +119,15 @@ def _head(bundle: Bundle, name: str) -> str:
         value=f"{float(facts['value']):.6g}",
         name=_plain(name),
         version=_plain(bundle.versions.get("nntune", "")),
+        note=pieces.NOTE_TERMS * bool(terms_of(bundle.shape)),
     )
 
 
 def _imports(found: Source, columns: _Columns) -> str:
     imports = pieces.IMPORTS.replace("from sklearn import metrics", found.imports)
+    if columns.spans:
+        imports = imports.replace("from sklearn", "from scipy import sparse\nfrom sklearn", 1)
+        imports = imports.replace("from torch", f"{pieces.IMPORT_TFIDF}\nfrom torch", 1)
     return (
         imports.replace("import sys", "import re\nimport sys") if columns.named("text") else imports
     )
@@ -139,6 +156,7 @@ def _constants(bundle: Bundle, source: str, columns: _Columns) -> str:
         "WORDS": columns.named("categorical", "string"),
         "TEXTS": columns.named("text"),
         "PATTERNS": pieces.PATTERNS if columns.named("text") else [],
+        "TERMS": columns.spans,
         "DATES": {f.column: _pattern(f.style) for f in columns.features if f.role == "date"},
     }
     valid = bundle.data.get("valid")
@@ -151,6 +169,8 @@ def _constants(bundle: Bundle, source: str, columns: _Columns) -> str:
         f"BATCH_SIZE, LR, L1, L2 = {params['batch_size']}, {params['lr']!r}, {params['l1']!r}, "
         f"{params['l2']!r}",
     ]
+    if columns.spans:
+        lines.insert(-2, f"VOCABULARY = {int(bundle.data.get('vocabulary', Request.vocabulary))}")
     return "\n".join(filter(None, lines)) + "\n\n"
 
 
@@ -207,12 +227,14 @@ def _encoding(columns: _Columns) -> list[str]:
         (columns.named("categorical", "string"), (pieces.CATEGORICAL,), pieces.CALL_WORDS),
         (columns.named("date"), (pieces.PARTS, pieces.DATE), pieces.CALL_DATE),
         (columns.named("text"), (pieces.PARTS, pieces.PROSE), pieces.CALL_PROSE),
+        (columns.spans, (pieces.TFIDF,), pieces.CALL_TFIDF),
     ):
         if wanted:
             used += [function for function in functions if function not in used]
             calls.append(textwrap.indent(call.strip("\n"), "    "))
     body = "\n".join(calls)
-    return [*used, pieces.ENCODE.format(calls=body)]
+    encode = pieces.ENCODE_TERMS if columns.spans else pieces.ENCODE
+    return [*used, encode.format(calls=body)]
 
 
 def _target(bundle: Bundle, found: Source) -> str:
@@ -252,14 +274,16 @@ def _training(bundle: Bundle) -> list[str]:
         optimizer=pieces.OPTIMIZERS[str(optimizer)],
         loss="CrossEntropyLoss" if bundle.classes else "MSELoss",
     )
+    is_sparse = bool(terms_of(bundle.shape))
     score = pieces.SCORE.format(
+        rows="whole(x_valid)" if is_sparse else "x_valid",
         predicted=pieces.PREDICTED_CLASSES if bundle.classes else pieces.PREDICTED_NUMBERS,
         score=pieces.SCORES[metric],
     )
     sign = "-" if METRICS[metric].direction == "maximize" else ""
     training = pieces.TRAINING.format(
         weights=pieces.WEIGHTS * has_penalty, penalty=pieces.PENALTY * has_penalty, sign=sign,
-        metric=metric,
+        metric=metric, rows="whole(x[batch.numpy()])" if is_sparse else "x[batch]",
     )  # fmt: skip
     return [
         pieces.ARRAYS_CLASSES if bundle.classes else pieces.ARRAYS_NUMBERS,

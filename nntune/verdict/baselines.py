@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nntune.bundle.scoring import score
 from nntune.data.dataset import Fold
+from nntune.data.encoding import Encoded, filled_of
 from nntune.metrics import METRICS
 from nntune.retraining import Rows
 from nntune.workers import one_thread
@@ -23,6 +24,7 @@ Array = NDArray[Any]
 Values = NDArray[np.float64]
 _ROUNDS = 200  # of boosting, at most
 _SHRINKAGES = np.logspace(-4, 2, 7)  # penalties of standardised columns, per row
+_SHRINKAGES_OF_TERMS = np.logspace(-6, -3, 7)  # the same where each row of terms has norm 1
 
 
 class Kind(NamedTuple):
@@ -62,12 +64,17 @@ class Baseline(NamedTuple):
     seconds: float
 
 
-def names_of(task: str) -> tuple[str, ...]:
+def names_of(task: str, terms: int = 0) -> tuple[str, ...]:
     """The baselines of a task, the plainest first.
+
+    Terms of text leave those that keep all of them: trees and sparse models take minutes on tens
+    of thousands, and are not better.
 
     >>> names_of("regression")
     ('mean', 'ridge', 'lasso', 'boosting')
     """
+    if terms:
+        return ("mean", "ridge") if task == "regression" else ("majority", "logistic_l2")
     if task == "regression":
         return ("mean", "ridge", "lasso", "boosting")
     return ("majority", "logistic_l2", "logistic_l1", "boosting")
@@ -76,7 +83,7 @@ def names_of(task: str) -> tuple[str, ...]:
 def baselines(rows: Rows, metric: str, seed: int) -> list[Baseline]:
     """Each baseline at the strength that is best on the validation rows."""
     with one_thread(), _silence():
-        return [_chosen(name, rows, metric, seed) for name in names_of(rows.task)]
+        return [_chosen(name, rows, metric, seed) for name in names_of(rows.task, rows.train.terms)]
 
 
 def truth(fold: Fold) -> Array:
@@ -90,7 +97,7 @@ def unscaled(fold: Fold, y: Array) -> Values:
     return (y.astype(np.float64) * fold.target_scale + fold.target_mean)[:, None]
 
 
-def predictions(name: str, params: dict[str, Any], rows: Rows, x: Array, seed: int) -> Values:
+def predictions(name: str, params: dict[str, Any], rows: Rows, x: Encoded, seed: int) -> Values:
     """What a baseline of a strength, learnt from the training rows of `rows`, says of others.
 
     Args:
@@ -111,7 +118,7 @@ def _chosen(name: str, rows: Rows, metric: str, seed: int) -> Baseline:
     started = time.process_time()
     folds, classes = rows.folds, len(rows.classes)
     examples = [_taken(name, fold, classes, seed) for fold in folds]
-    strengths = _strengths(name, *examples[0])
+    strengths = _strengths(name, *examples[0], folds[0].train.terms)
     tried = (
         _tried(name, strengths, fold, classes, each, seed)
         for fold, each in zip(folds, examples, strict=True)
@@ -129,14 +136,14 @@ def _chosen(name: str, rows: Rows, metric: str, seed: int) -> Baseline:
     assert best is not None
     value, strength, chosen = best
     params = {KINDS[name].strength: strength} if KINDS[name].strength else {}
-    if len(examples[0][0]) < len(folds[0].train.x):
-        params["rows"] = len(examples[0][0])
+    if len(examples[0][1]) < len(folds[0].train.y):
+        params["rows"] = len(examples[0][1])
     return Baseline(name, params, chosen, value, time.process_time() - started)
 
 
-def _taken(name: str, fold: Fold, classes: int, seed: int) -> tuple[Array, Array]:
+def _taken(name: str, fold: Fold, classes: int, seed: int) -> tuple[Encoded, Array]:
     """The training rows to learn from: all, or a drawn part of a large table."""
-    count, inputs = fold.train.x.shape
+    count, inputs = len(fold.train.y), filled_of(fold.train.x)
     most = KINDS[name].most / (inputs * max(classes, 1))
     if count <= most:
         return fold.train.x, fold.train.y
@@ -150,7 +157,7 @@ def _tried(
     strengths: Sequence[Any],
     fold: Fold,
     classes: int,
-    examples: tuple[Array, Array],
+    examples: tuple[Encoded, Array],
     seed: int,
 ) -> Iterator[Values]:
     """What models of each strength say of a fold's validation rows."""
@@ -164,22 +171,23 @@ def _tried(
         yield _predicted(fold, classes, _fitted(name, strength, *examples, seed), fold.valid.x)
 
 
-def _strengths(name: str, x: Array, y: Array) -> Sequence[Any]:
+def _strengths(name: str, x: Encoded, y: Array, terms: int) -> Sequence[Any]:
+    shrinkages = _SHRINKAGES_OF_TERMS if terms else _SHRINKAGES
     match name:
         case "ridge":
-            return [float(each * len(x)) for each in _SHRINKAGES]
+            return [float(each * len(y)) for each in shrinkages]
         case "lasso":
             # Beyond this all weights are zero.
-            most = float(np.abs((x - x.mean(0)).T @ (y - y.mean())).max() / len(x))
+            most = float(np.abs((x - x.mean(0)).T @ (y - y.mean())).max() / len(y))
             return [float(most * 10**-each) for each in np.linspace(0, 4, 13)]
         case "logistic_l2" | "logistic_l1":
-            return [float(1 / (each * len(x))) for each in _SHRINKAGES[::-1]]
+            return [float(1 / (each * len(y))) for each in shrinkages[::-1]]
         case "boosting":
             return range(1, _ROUNDS + 1)
     return [None]
 
 
-def _fitted(name: str, strength: Any, x: Array, y: Array, seed: int) -> Any:
+def _fitted(name: str, strength: Any, x: Encoded, y: Array, seed: int) -> Any:
     from sklearn.dummy import DummyClassifier, DummyRegressor
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.linear_model import Lasso, LogisticRegression, Ridge
@@ -208,10 +216,10 @@ def _fitted(name: str, strength: Any, x: Array, y: Array, seed: int) -> Any:
     return estimator.fit(x, y)
 
 
-def _predicted(fold: Fold, classes: int, estimator: Any, x: Array) -> Values:
+def _predicted(fold: Fold, classes: int, estimator: Any, x: Encoded) -> Values:
     if not classes:
         return unscaled(fold, estimator.predict(x))
-    values = np.zeros((len(x), classes))
+    values = np.zeros((x.shape[0], classes))
     values[:, estimator.classes_] = estimator.predict_proba(x)  # a class may lack training rows
     return values
 

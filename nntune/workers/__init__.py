@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from nntune.workers import tasks
 from nntune.workers.place import Place
 from nntune.workers.processes import Here, Processes, cores
 from nntune.workers.tasks import one_thread
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 __all__ = ["Place", "Workers", "address_in", "check_dask", "cluster", "cores", "one_thread"]
 Result = TypeVar("Result")
@@ -50,12 +53,19 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def share(self, arrays: Mapping[str, np.ndarray]) -> None:
+    def share(self, arrays: "Mapping[str, np.ndarray | csr_array]", terms: int = 0) -> None:
         """Hands the examples to all workers: x (N, D), y (N,), x_valid (V, D), y_valid (V,).
 
         Those of a further fold are named x@1, y@1, ..., and scale@1 () is the unit of its target.
+
+        Args:
+            arrays: by name.
+            terms: the last so many columns of a sparse x stay sparse.
         """
-        self._shared = self._place.put(arrays)
+        parts: dict[str, np.ndarray] = {}
+        for name, array in arrays.items():
+            parts |= tasks.parts_of(name, array, terms)
+        self._shared = self._place.put(parts)
 
     def use_device(self) -> None:
         """Settles what `auto` means on a worker.

@@ -13,6 +13,8 @@ from nntune.failures import contained
 from nntune.trials import Problem, Product, Progress, Setting
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
     from nntune.training import Examples
 
 
@@ -94,11 +96,45 @@ def examples_of(shared: Shared, device: str, problem: Problem) -> "Examples":
     def fold(mark: str, scale: float) -> Examples:
         names = ("x", "y", "x_valid", "y_valid")
         x, y, x_valid, y_valid = (torch.from_numpy(arrays[n + mark]).to(device) for n in names)
-        return Examples(x, y, x_valid, y_valid, problem.classes, scale)
+        terms, terms_valid = (
+            terms_of(name + mark, arrays, problem.terms) for name in ("x", "x_valid")
+        )
+        return Examples(
+            x, y, x_valid, y_valid, problem.classes, scale, terms=terms, terms_valid=terms_valid
+        )
 
     marks = [f"@{place}" for place in range(1, problem.folds)]
     others = tuple(fold(mark, float(arrays[f"scale{mark}"])) for mark in marks)
     return fold("", problem.scale)._replace(others=others)
+
+
+_PARTS = ("data", "indices", "indptr")
+
+
+def parts_of(name: str, array: "np.ndarray | csr_array", terms: int) -> dict[str, np.ndarray]:
+    """An array as plain ones: of a sparse one its first columns, and the parts of the rest.
+
+    Args:
+        name: of the array, which those of the parts begin with.
+        array: (N, D).
+        terms: the last so many columns stay sparse.
+    """
+    if isinstance(array, np.ndarray):
+        return {name: array}
+    first = array.shape[1] - terms
+    rest = array[:, first:]
+    dense = np.ascontiguousarray(array[:, :first].toarray())
+    return {name: dense, **{f"{name}.{part}": getattr(rest, part) for part in _PARTS}}
+
+
+def terms_of(name: str, arrays: Mapping[str, np.ndarray], terms: int) -> "csr_array | None":
+    """What `parts_of` left sparse, or None."""
+    if not terms:
+        return None
+    from scipy.sparse import csr_array
+
+    parts = tuple(arrays[f"{name}.{part}"] for part in _PARTS)
+    return csr_array(parts, shape=(len(arrays[name]), terms))
 
 
 def available(device: str) -> str:
