@@ -21,6 +21,7 @@ from nntune.cli import main
 from nntune.study import View
 from nntune.workers import Workers, cluster
 
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers are stopped by signals")
 Client = pytest.importorskip("distributed", reason="nntune[dask] is not installed").Client
 PENGUINS = Path(__file__).parent / "data" / "penguins.csv"
 SPACE = {"units": "8,16", "hidden_layers": "1:2", "batch_size": "16,32", "epochs": "27"}

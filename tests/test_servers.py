@@ -187,6 +187,31 @@ def test_a_second_search_on_a_study_is_refused_while_the_first_runs(url: str, lo
     study.open_writer(place, "held", local.definition).close()
 
 
+def test_a_search_that_loses_its_server_says_so_and_can_go_on(url: str, local: View) -> None:
+    place = database(url)
+    assert isinstance(place, Server)
+    with study.open_writer(place, "lost", local.definition) as writer:
+        writer.begin(0, [(0, {}, {})])
+        with place.session() as other:
+            if place.dialect.driver == "psycopg":
+                other.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            else:
+                sessions = other.execute(
+                    "SELECT id FROM information_schema.processlist "
+                    "WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+                )
+                for (number,) in sessions:
+                    other.execute(f"KILL {number}")
+        with pytest.raises(DatabaseError) as lost:
+            writer.begin(0, [(1, {}, {})])
+        assert str(lost.value).startswith(f"{place}: ")
+    with study.open_writer(place, "lost", local.definition) as writer:
+        assert [trial.state for trial in writer.trials()] == ["running"]
+
+
 def test_what_goes_beside_trials_is_kept_too(url: str, local: View) -> None:
     place = database(url)
     with study.open_writer(place, "odd", local.definition) as writer:

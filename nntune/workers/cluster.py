@@ -103,7 +103,8 @@ class Cluster(Place):
         with self._answering():
             self._forget(self._client.run_on_scheduler(_left_behind))
             self._client.register_plugin(_Arrays(arrays), name)
-        self._plugins.append(name)
+            self._forget(self._plugins)
+        self._plugins = [name]
         return Elsewhere(name, _epoch())
 
     def submit(
@@ -121,14 +122,19 @@ class Cluster(Place):
         return future
 
     def renew(self) -> None:
-        """Ends the calls of this search, and starts the workers anew that have one of them."""
+        """Ends the calls of this search, and starts the workers anew that have one of them.
+
+        Waits for a worker if none is left: that nobody answers is then no trial's fault.
+        """
         calls, self._running = self._running, {}
-        with self._answering(), suppress(ValueError):  # a worker without a nanny stays as it is
+        with self._answering():
             processing = self._client.processing()
             busy = [worker for worker, keys in processing.items() if calls.keys() & set(keys)]
             self._client.cancel(list(calls.values()), force=True)
             if busy:
-                self._client.restart_workers(busy, timeout=_PATIENCE, raise_for_error=False)
+                with suppress(ValueError):  # a worker without a nanny stays as it is
+                    self._client.restart_workers(busy, _PATIENCE, raise_for_error=False)
+            self._client.wait_for_workers(1)
 
     def end(self) -> None:
         with suppress(
