@@ -96,6 +96,8 @@ def run(options: Options, *, quiet: bool = False) -> View:
         with study.open_writer(
             path, name, definition, update_space=options.update_space, fresh=options.fresh
         ) as writer:
+            if not writer.trials():
+                writer.set_attribute("data_findings", list(dataset.doubts))
             confirmation = AtTheEnd(options.confirm, options.deadline)
             budget = _budget(options, confirmation)
             queue = _queue(options, space)

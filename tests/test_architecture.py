@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "trials", "workers",
     },
     "verdict": {
-        "bundle", "data", "errors", "metrics", "retraining", "stacks", "study", "trials",
+        "bundle", "data", "errors", "metrics", "retraining", "space", "stacks", "study", "trials",
         "wording", "workers",
     },
     "commands_verdict": {

@@ -58,8 +58,10 @@ def consoles(text: str) -> list[str]:
 
 def form(output: str) -> list[str]:
     """The words of an output, without those that depend on luck."""
-    lucky = ("edge: ", " " * 10)  # and the default's value, which is not there if it wins
-    lines = [line for line in output.splitlines() if not line.startswith(lucky)]
+    lucky = re.compile(  # findings, who wins, and the default's value, which may be the best
+        r"\w+: .*--|The network (beats|loses)|.* is as good: | {10}|trial #\d+ won"
+    )
+    lines = [line for line in output.splitlines() if not lucky.match(line)]
     text = re.sub(r"\b(complete|pruned|failed)\b", "STATE", "\n".join(lines))
     text = re.sub(r"(, )?\d+ STATE", "", text)
     text = re.sub(r"(early stop|epochs|rung \d+)$", "WHY", text, flags=re.MULTILINE)

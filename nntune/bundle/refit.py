@@ -28,7 +28,7 @@ class Wanted:
     """Which network to make.
 
     Args:
-        trial: its number; the study's best if not given.
+        trial: its number; the confirmed winner if not given, or the best of the search.
         rows: to train on: 'train+valid', 'all', or 'train' for the network of the search itself.
         ensemble: how many of the best complete trials to average, if validation says it helps.
         data: where the table is now, if not where the search read it.
@@ -77,6 +77,7 @@ def refit(view: View, wanted: Wanted) -> Refitted:
             learning, parameters = searched, maker.searched(chosen, searched)
         else:
             learning = learning_of(plan, wanted.rows)
+            chosen = [_confirmed(view, trial, notes) for trial in chosen]
             parameters = maker.retrained(chosen, learning, wanted.rows)
         shapes = [maker.shape(trial, learning) for trial in chosen]
     if wanted.rows == "all":
@@ -88,7 +89,7 @@ def refit(view: View, wanted: Wanted) -> Refitted:
 def _chosen(view: View, wanted: Wanted) -> list[Trial]:
     if wanted.trial is not None and wanted.ensemble > 1:
         raise UsageError("--trial names one network and --ensemble several; choose one of them.")
-    trial = view.best() if wanted.trial is None else view.trial(wanted.trial)
+    trial = view.winner() if wanted.trial is None else view.trial(wanted.trial)
     if trial is None:
         raise NotFoundError(f"study '{view.name}' has no trial with a value yet.")
     if trial.value is None or trial.epoch is None:
@@ -97,6 +98,18 @@ def _chosen(view: View, wanted: Wanted) -> list[Trial]:
             "nntune trials lists those that have."
         )
     return [trial]
+
+
+def _confirmed(view: View, trial: Trial, notes: list[str]) -> Trial:
+    """The trial with the epoch of its confirmation, if it is the confirmed winner."""
+    found = view.confirmation()
+    if found is None or found["winner"] != trial.number:
+        return trial
+    epoch, seeds = found["confirmed"]["epoch"], len(found["seeds"])
+    notes.append(
+        f"trial #{trial.number} won the confirmation; the mean of {seeds} curves says epoch {epoch}"
+    )
+    return trial._replace(epoch=epoch)
 
 
 class _Maker:

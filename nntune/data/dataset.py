@@ -64,6 +64,7 @@ class Dataset:
         target_scale: see target_mean; 1 for classes.
         counts: rows read, dropped (no target), train, valid, test.
         warnings: sentences for the user.
+        doubts: those among them that a reader of the study should know too.
         fingerprint: SHA-256 of table, target, roles and split, independent of path and machine.
         split_summary: how the rows were dealt out, in plain values.
         encoder: what was fitted on the training rows.
@@ -88,6 +89,7 @@ class Dataset:
     encoder: Encoder
     others: tuple[Fold, ...] = ()
     grid: Grid | None = None
+    doubts: tuple[findings.Doubt, ...] = ()
 
     @property
     def terms(self) -> int:
@@ -105,6 +107,7 @@ def load(request: Request) -> Dataset:
     plan = plan_of(request)
     target = plan.target
     names, (first, *others) = encoded_folds(plan)
+    doubts = _doubts(plan)
     return Dataset(
         name=study_name(request.source),
         task=target.task,
@@ -117,12 +120,13 @@ def load(request: Request) -> Dataset:
         target_mean=first.target_mean,
         target_scale=first.target_scale,
         counts=_counts(plan),
-        warnings=_warnings(plan),
+        warnings=_warnings(plan, doubts),
         fingerprint=fingerprint_of(plan),
         split_summary=_summary(plan),
         encoder=plan.encoder,
         others=tuple(others),
         grid=plan.grid,
+        doubts=doubts,
     )
 
 
@@ -225,7 +229,7 @@ def describe(request: Request) -> Description:
         columns=_columns(plan.table, plan.roles, plan.encoder),
         classes=tuple((c, int(n)) for c, n in zip(plan.target.classes, counts, strict=False)),
         counts=_counts(plan),
-        warnings=_warnings(plan),
+        warnings=_warnings(plan, _doubts(plan)),
         width=plan.encoder.width,
         split_summary=_summary(plan),
         grid=plan.grid,
@@ -299,10 +303,14 @@ def _counts(plan: Plan) -> dict[str, int]:
     }
 
 
-def _warnings(plan: Plan) -> tuple[str, ...]:
+def _doubts(plan: Plan) -> tuple[findings.Doubt, ...]:
     rows, table = plan.seen, plan.table
     y = plan.target.values(table.columns[plan.target.name].take(rows), table.name).astype(float)
-    found = findings.warnings(table, rows, plan.target, y, plan.roles, plan.encoder)
+    return tuple(findings.doubts(table, rows, plan.target, y, plan.roles, plan.encoder))
+
+
+def _warnings(plan: Plan, doubts: tuple[findings.Doubt, ...]) -> tuple[str, ...]:
+    table = plan.table
     dropped = [n for n, r in plan.roles.items() if r.name in ("id", "constant")]
     notes = [*table.notes]
     if table.rows > len(plan.kept):
@@ -310,7 +318,7 @@ def _warnings(plan: Plan) -> tuple[str, ...]:
         notes.append(f"{table.rows - len(plan.kept):,} rows {what} are dropped")
     if dropped:
         notes.append(f"dropped as ids or constants: {listed(dropped)}")
-    return (*notes, *found)
+    return (*notes, *(doubt.sentence for doubt in doubts))
 
 
 def _summary(plan: Plan) -> dict[str, Any]:

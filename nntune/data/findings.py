@@ -4,7 +4,7 @@ Works on a sample of the training rows: a warning needs no more than a few thous
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,35 @@ SAMPLE = 2000
 SAME = 0.999
 
 
-def warnings(
+class Doubt(NamedTuple):
+    """A sentence about the data, and the name of its kind."""
+
+    name: str  # 'labels', 'imbalanced', 'leak', 'cells', 'duplicates' or 'order'
+    sentence: str
+
+
+def doubts(
     table: Table, rows: Rows, target: Target, y: Floats, roles: dict[str, Role], encoder: Encoder
-) -> Iterator[str]:
-    """Sentences about the training rows; `y` has the class index or number of each."""
+) -> list[Doubt]:
+    """What to say about the training rows; `y` has the class index or number of each."""
     sample = np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(np.intp)
     rows, y = rows[sample], y[sample]
+    kinds: list[tuple[str, Iterator[str]]] = []
     if target.classes:
-        yield from _label_warnings(table.columns[target.name], target, y)
+        kinds += [("labels", _label_warnings(table.columns[target.name], target))]
+        kinds += [("imbalanced", _imbalances(target, y))]
+    kinds += [
+        ("leak", _leaks(table, rows, target, y, roles, encoder)),
+        ("cells", _cell_warnings(table, rows, roles)),
+        ("duplicates", _duplicates(table)),
+        ("order", _order_warnings(table, rows, roles)),
+    ]
+    return [Doubt(name, sentence) for name, sentences in kinds for sentence in sentences]
+
+
+def _leaks(
+    table: Table, rows: Rows, target: Target, y: Floats, roles: dict[str, Role], encoder: Encoder
+) -> Iterator[str]:
     given = list(_giveaways(table, rows, target, y, roles))
     yield from given
     if not (given or target.classes or encoder.terms) and _is_sum(
@@ -36,17 +57,18 @@ def warnings(
             f"columns added up give {target.name} almost exactly; "
             "--ignore those that are not known beforehand"
         )
-    yield from _cell_warnings(table, rows, roles)
-    yield from _order_warnings(table, rows, roles)
 
 
-def _label_warnings(cells: Cells, target: Target, y: Floats) -> Iterator[str]:
+def _label_warnings(cells: Cells, target: Target) -> Iterator[str]:
     for group in near_labels(cells):
         spellings = " and ".join(repr(label) for label in group)
         yield f"{spellings} are different classes of {target.name}; merge them if they are the same"
     gaps = [c for c in target.classes if c.lower() in ("na", "n/a", "nan", "null", "none", "?")]
     for name in gaps:
         yield f"{name!r} counts as a class of {target.name}; empty its cells if it means no value"
+
+
+def _imbalances(target: Target, y: Floats) -> Iterator[str]:
     shares = np.bincount(y.astype(np.int64), minlength=len(target.classes)) / len(y)
     if shares.min() < 0.3 / len(shares):
         least = target.classes[int(shares.argmin())]
@@ -149,6 +171,9 @@ def _cell_warnings(table: Table, rows: Rows, roles: dict[str, Role]) -> Iterator
             yield f"column {name}: {role.note}; --categorical {name} keeps them as categories"
         if role.note == MIXED:
             yield f"column {name} holds {role.note}; --numeric {name} takes the words for missing"
+
+
+def _duplicates(table: Table) -> Iterator[str]:
     same = _repeated(table)
     if same > max(5, 0.02 * table.rows):
         yield (

@@ -9,9 +9,10 @@ from rich.text import Text
 
 from nntune.errors import NotFoundError
 from nntune.report.configuration import configuration, edge_names, trial_values
-from nntune.report.wording import number, plain, states
-from nntune.space import Space
+from nntune.report.wording import number, states
 from nntune.study import Trial, View
+from nntune.verdict import sentences
+from nntune.verdict.findings import findings
 
 # Flags of a search that say what is learnt and how it is judged, not what is tried.
 _OF_THE_DATA = (
@@ -22,9 +23,9 @@ _OF_THE_DATA = (
 
 
 def best(view: View) -> RenderableType:
-    """The winner: its value, its configuration in its ranges, and what to do about an edge."""
-    trial, space = winner(view), view.space
-    params = space.params(trial.params)
+    """The winner: its value, what it is worth, its configuration in its ranges, what to do."""
+    trial, found = winner(view), view.confirmation()
+    params = view.space.params(trial.params)
     counts = view.counts()
     definition = view.definition
     running = counts.get("running", 0)
@@ -32,14 +33,31 @@ def best(view: View) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
     facts.add_row("study", f"{view.name} ({view.path}): {done} trials, {states(counts)}")
     facts.add_row("target", f"{definition.data['target']} ({definition.data['task']})")
-    facts.add_row("best", f"trial #{trial.number}, epoch {trial.epoch} of {params['epochs']}")
-    facts.add_row(definition.metric, f"{number(trial.value)} on {_validation(view)}")
+    if found is None:
+        facts.add_row("best", f"trial #{trial.number}, epoch {trial.epoch} of {params['epochs']}")
+        facts.add_row(definition.metric, f"{number(trial.value)} on {_validation(view)}")
+    else:
+        epoch = found["confirmed"]["epoch"]
+        facts.add_row("best", f"trial #{trial.number}, epoch {epoch} of {params['epochs']}")
+        headline = f"{sentences.headline(found)}, on {_validation(view)}"
+        facts.add_row(definition.metric, headline)
+        facts.add_row("", sentences.luck(found))
     default = view.trial(0)
     if trial.number and default.value is not None:
         cut = f", {default.state} at {default.reason}" if default.state == "pruned" else ""
         facts.add_row("", f"{number(default.value)} with the default configuration (#0{cut})")
-    notes = [Text(line) for line in (*_edges(space, params), *_caveats(view, running))]
-    return Group(facts, "", configuration(space, params), "", *notes, Text(_repeat(view, trial)))
+    noted = [f"{each.name}: {each.sentence}" for each in findings(view)]
+    words = [Text(line) for line in (sentences.against(found) if found else [])]
+    notes = [Text(line) for line in (*noted, *_caveats(view, running, found))]
+    parts: list[RenderableType] = [
+        facts,
+        "",
+        *words,
+        *([""] if words else []),
+        configuration(view.space, params),
+        "",
+    ]
+    return Group(*parts, *notes, Text(_repeat(view, trial)))
 
 
 def best_json(view: View) -> dict[str, Any]:
@@ -56,14 +74,24 @@ def best_json(view: View) -> dict[str, Any]:
         "trials": view.counts(),
         "stopped": view.stopped,
         "seed": definition.seed,
+        "confirmed": _confirmed(view),
+        "findings": [each._asdict() for each in findings(view)],
         "edges": edge_names(view.space, view.space.params(trial.params)),
         "command": definition.command,
         "repeat": repeat_command(view, trial),
     }
 
 
+def _confirmed(view: View) -> dict[str, Any] | None:
+    found = view.confirmation()
+    if found is None:
+        return None
+    kept = ("confirmed", "luck", "baselines")
+    return {"winner": found["winner"], **{key: found[key] for key in kept}}
+
+
 def winner(view: View) -> Trial:
-    trial = view.best()
+    trial = view.winner()
     if trial is None:
         raise NotFoundError(f"study '{view.name}' has no trial with a value yet.")
     return trial
@@ -74,28 +102,13 @@ def _validation(view: View) -> str:
     return f"{rows}, the mean of {view.folds} folds" if view.folds > 1 else rows
 
 
-def _edges(space: Space, params: dict[str, Any]) -> list[str]:
-    lines = []
-    for name, edge in edge_names(space, params).items():
-        # Optuna keeps the choices of a parameter for good; a range may grow within a study.
-        how = "in a new study (--study NAME)" if space[name].choices else "with --update-space"
-        lines.append(
-            f"edge: {name} {plain(params[name])} lies at the {edge} end of {space[name].text}; "
-            f"--{name.replace('_', '-')} {space[name].widened(edge)} looks further, {how}."
-        )
-    return lines
-
-
-def _caveats(view: View, running: int) -> list[str]:
+def _caveats(view: View, running: int, found: dict[str, Any] | None) -> list[str]:
     counts = view.counts()
     values = counts.get("complete", 0) + counts.get("pruned", 0)
     lines = [
-        f"This is the best of {values} noisy values, so a new sample will score a little worse."
-    ] * (values > 1)
-    if view.validated < 50:
-        lines.append(
-            f"It rests on {view.validated} validation rows: small differences mean nothing."
-        )
+        f"This is the best of {values} noisy values, so a new sample will score a little worse; "
+        "nntune confirm says how much."
+    ] * (values > 1 and found is None)
     if running:
         lines.append(f"{running} trials are unfinished; the search's command goes on with them.")
     return lines

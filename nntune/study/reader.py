@@ -1,6 +1,7 @@
 """Questions about a study, answered by the standard library alone."""
 
 import json
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -99,6 +100,15 @@ class View:
         with reading(self.path) as connection:
             found = self._order_of(connection, _of_state(state), top)
             return list_trials(connection, self.study_id, found)
+
+    def sample(self, count: int) -> list[Listed]:
+        """Trials spread evenly over all numbers, at most about so many."""
+        with reading(self.path) as connection:
+            found = connection.execute(
+                "SELECT trial_id FROM trials WHERE study_id = ? ORDER BY number", (self.study_id,)
+            ).fetchall()
+            ids = [trial_id for (trial_id,) in found[:: math.ceil(len(found) / count) or 1]]
+            return list_trials(connection, self.study_id, ids)
 
     def trial(self, number: int) -> Trial:
         """One trial.
