@@ -202,6 +202,16 @@ def test_mistakes_about_addresses_are_one_sentence(
     assert said(["search", str(PENGUINS), "--dask", nowhere], capsys) == (
         2, f"nntune: {nowhere} names no scheduler; nntune scheduler --scheduler-file writes it.\n",
     )  # fmt: skip
+    assert said(["search", str(PENGUINS), "--dask", "here"], capsys) == (
+        2,
+        "nntune: --dask here: say where the scheduler is, as in tcp://HOST:8786, or the file that "
+        "it wrote.\n",
+    )
+    assert said(["search", str(PENGUINS), "--dask", "tls://h:1"], capsys) == (
+        2,
+        "nntune: --dask tls://h:1: Dask's configuration names no certificates; "
+        "DASK_DISTRIBUTED__COMM__TLS__CA_FILE and more do, see docs/cluster.md.\n",
+    )
     assert said(["search", str(PENGUINS), "--dask", "tcp://h:1", "-j", "2"], capsys) == (
         2, "nntune: --dask and --workers: choose one; who trains is the scheduler's matter.\n",
     )  # fmt: skip

@@ -7,6 +7,7 @@ result, so a stack whose worker is gone starts from the last rung again, on anot
 import logging
 import pickle
 import platform
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,7 @@ from distributed import Client, KilledWorker, Reschedule, Worker, WorkerPlugin, 
 from distributed import Future as Remote
 
 from nntune import __version__
-from nntune.errors import ClusterError
+from nntune.errors import ClusterError, UsageError
 from nntune.workers.place import Place
 from nntune.workers.tasks import Shared, examples_of
 
@@ -78,10 +79,12 @@ class Cluster(Place):
             Dask's configuration.
 
     Raises:
+        UsageError: it cannot be an address, or there are no certificates for it.
         ClusterError: nothing answers there.
     """
 
     def __init__(self, address: str) -> None:
+        _check(address)
         self._address = address
         for name in ("distributed", "distributed.client"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # one sentence, and it is ours
@@ -174,6 +177,19 @@ class Cluster(Place):
                 f"no scheduler answers at {self._address}; start one with `nntune scheduler`. "
                 "Whatever a search has finished is kept, and the same command goes on from there."
             ) from error
+
+
+def _check(address: str) -> None:
+    if not re.fullmatch(r"(\w+://)?\S+:\d+", address):
+        raise UsageError(
+            f"--dask {address}: say where the scheduler is, as in tcp://HOST:8786, or the file "
+            "that it wrote."
+        )
+    if address.startswith("tls://") and not dask.config.get("distributed.comm.tls.ca-file", None):
+        raise UsageError(
+            f"--dask {address}: Dask's configuration names no certificates; "
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE and more do, see docs/cluster.md."
+        )
 
 
 def _called(call: bytes, plugin: str | None) -> Any:
