@@ -26,8 +26,8 @@ def db(
         str,
         typer.Argument(metavar="ACTION", show_default=False, help="check, repair or upgrade."),
     ],
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", show_default=False, help="A study's database.")
+    name: Annotated[
+        str, typer.Argument(metavar="FILE", show_default=False, help="A study's database.")
     ],
     as_json: Json = False,
 ) -> None:
@@ -35,9 +35,13 @@ def db(
 
     What is changed is copied to FILE.backup-N first. A file with problems ends check with 5.
     """
+    from nntune.study import Server, database
     from nntune.study.checking import check
     from nntune.study.repair import repair, upgrade
 
+    file = database(name)
+    if isinstance(file, Server):
+        raise UsageError(f"nntune db is for files; {file} has its server's own tools.")
     match action:
         case "check":
             problems = [problem.sentence for problem in check(file)]

@@ -158,6 +158,8 @@ def dashboard(
     ] = 8080,
 ) -> None:
     """Open optuna-dashboard on a study, for this machine only."""
+    from nntune.study import for_optuna
+
     view = study_named(study, db)
     try:
         import optuna_dashboard
@@ -169,7 +171,7 @@ def dashboard(
     address = f"http://127.0.0.1:{port}/"
     print(f"{view.name}: {address}dashboard (Ctrl-C ends it)", file=sys.stderr)
     try:
-        optuna_dashboard.run_server(f"sqlite:///{view.path}", host="127.0.0.1", port=port)
+        optuna_dashboard.run_server(for_optuna(view.path), host="127.0.0.1", port=port)
     except OSError as error:
         raise UsageError(f"--port {port}: {error.strerror}; name another one.") from None
 

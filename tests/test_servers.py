@@ -152,7 +152,9 @@ def facts(view: View) -> list[tuple[object, ...]]:
     ] + [(view.curve(t.number), view.weights(t.number)) for t in view.trials(top=4)]
 
 
-def test_a_killed_search_ends_with_the_study_of_a_file(url: str, local: View) -> None:
+@pytest.fixture(scope="module")
+def found(url: str, local: View) -> View:
+    """The study on a server, after a search that was killed and gone on with."""
     place = database(url)
     study.open_writer(place, "penguins", local.definition).close()
     words = ["search", str(PENGUINS), "-t", "species", "-n", "20", "--db", url, *FLAGS, "-q"]
@@ -163,13 +165,14 @@ def test_a_killed_search_ends_with_the_study_of_a_file(url: str, local: View) ->
     process.kill()
     _, message = process.communicate()
     assert (process.returncode, message) == (-signal.SIGKILL, b"")
-    found = nntune.search(PENGUINS, "species", trials=20, space=SPACE, db=url, study="penguins")
+    return nntune.search(PENGUINS, "species", trials=20, space=SPACE, db=url, study="penguins")
+
+
+def test_a_killed_search_ends_with_the_study_of_a_file(found: View, local: View) -> None:
     assert facts(found) == facts(local)
     assert found.listed(top=5) == local.listed(top=5)
-    assert (found.best(), found.counts()) == (
-        found.trial(local.best().number),  # type: ignore[union-attr]
-        local.counts(),
-    )
+    assert found.best() == found.trials(top=1)[0]
+    assert found.counts() == local.counts()
 
 
 def test_a_second_search_on_a_study_is_refused_while_the_first_runs(url: str, local: View) -> None:
@@ -233,9 +236,9 @@ def test_what_goes_beside_trials_is_kept_too(url: str, local: View) -> None:
 
 
 def test_commands_read_it_and_nothing_shows_the_password(
-    url: str, local: View, capsys: pytest.CaptureFixture[str]
+    url: str, found: View, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = database(url)
+    place = found.path
     words = ["best", "penguins", "--db", url], ["trials", "penguins", "--db", url], ["studies", url]
     for each in words:
         with pytest.raises(SystemExit) as end:
@@ -244,7 +247,7 @@ def test_commands_read_it_and_nothing_shows_the_password(
     shown = capsys.readouterr()
     assert str(place) in shown.out
     assert "20 trials" in shown.out
-    assert "secret" not in shown.out + shown.err + str(study.read(place, "penguins").definition)
+    assert "secret" not in shown.out + shown.err + str(found.definition)
     wrong = database(url.replace("secret", "wrong").replace("/tuning", "/none"))
     with pytest.raises(DatabaseError) as refused:
         study.read(wrong)
@@ -252,10 +255,10 @@ def test_commands_read_it_and_nothing_shows_the_password(
     assert "wrong" not in str(refused.value)
 
 
-def test_optuna_opens_it_and_what_it_deletes_is_gone(url: str, local: View) -> None:
-    place = database(url)
+def test_optuna_opens_it_and_what_it_deletes_is_gone(found: View, local: View) -> None:
+    place = found.path
     assert isinstance(place, Server)
-    storage = optuna.storages.RDBStorage(place.dialect.address(place.url))
+    storage = optuna.storages.RDBStorage(study.for_optuna(place))
     try:
         loaded = optuna.load_study(study_name="penguins", storage=storage)
         assert (len(loaded.trials), loaded.best_value) == (20, local.best().value)  # type: ignore[union-attr]
@@ -275,6 +278,16 @@ def test_an_address_that_cannot_be_one_is_refused() -> None:
     with pytest.raises(UsageError) as refused:
         database("oracle://host/tuning")
     assert str(refused.value) == "--db oracle://: there are postgresql, mysql, mariadb, and files."
+
+
+def test_looking_after_files_is_not_for_servers(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("psycopg", reason="nntune[postgresql] is not installed")
+    with pytest.raises(SystemExit) as end:
+        main(["db", "check", "postgresql://me:secret@host/tuning"])
+    assert (end.value.code, capsys.readouterr().err) == (
+        2,
+        "nntune: nntune db is for files; postgresql://me@host/tuning has its server's own tools.\n",
+    )
 
 
 def test_the_command_of_a_study_has_no_password(

@@ -90,6 +90,17 @@ def database(text: str | Path) -> Database:
     return Server(str(text))
 
 
+def for_optuna(place: Database) -> str:
+    """The address of a file or a server as Optuna and its dashboard take it, password included.
+
+    >>> for_optuna(Path("iris.db"))
+    'sqlite:///iris.db'
+    """
+    if isinstance(place, Server):
+        return place.dialect.address(place.url)
+    return f"sqlite:///{place}"
+
+
 def without_password(text: str) -> str:
     """A text with the passwords of the addresses in it left out.
 
