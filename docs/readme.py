@@ -40,9 +40,11 @@ def shell(command: str, folder: Path) -> str:
 
 def helps() -> str:
     """Every command's help under a heading."""
+    import typer
+
     from nntune.cli import app
 
-    names = [each.callback.__name__ for each in app.registered_commands if each.callback]
+    names = list(typer.main.get_command(app).commands)
     with ThreadPoolExecutor(4) as pool:
         texts = pool.map(lambda name: shell(f"nntune {name} --help", ROOT), names)
         parts = [f"### nntune {n}\n\n```text\n{t}\n```" for n, t in zip(names, texts, strict=True)]

@@ -13,6 +13,7 @@ from nntune.options import Database, Json, StudyName, study_named, writing
 if TYPE_CHECKING:
     from nntune.retraining import Retrainer, Rows
     from nntune.study import View
+    from nntune.verdict.confirming import Effort
 
 Workers = Annotated[
     int | None, typer.Option("-j", "--workers", min=1, help="Processes; as many as cores.")
@@ -22,8 +23,8 @@ Data = Annotated[str | None, typer.Option("--data", metavar="FILE", help="Where 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (confirm,):
-        app.command()(command)
+    app.command()(confirm)
+    app.command("test")(open_test)
 
 
 def confirm(
@@ -44,20 +45,54 @@ def confirm(
     Takes the luck out of a search's best value, and says whether a linear model would do.
     """
     from nntune import report
-    from nntune.study import open_existing, read
     from nntune.verdict.confirming import Effort, is_confirmed
-    from nntune.verdict.confirming import confirm as confirmed
 
     view = study_named(study, db)
     effort = Effort(top, seeds)
-    if not is_confirmed(view, effort):
-        with open_existing(view.path, view.name) as writer, _again(view, data, workers) as again:
-            rows, retrainer = again
-            writer.add_verdict("confirmation", confirmed(view, rows, retrainer, effort))
-    else:
+    if is_confirmed(view, effort):
         print("these are confirmed already; nothing left to do", file=sys.stderr)
-    view = read(view.path, view.name)
+    else:
+        _confirm(view, effort, data, workers)
     _print(report.confirmation(view), report.confirmation_json(view), as_json)
+
+
+def open_test(
+    study: StudyName = None,
+    db: Database = None,
+    data: Data = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Open the locked test rows: the final score.
+
+    Of the network that refit makes, and of the plain models; what comes out is kept with the study.
+    """
+    from nntune import report
+    from nntune.study import open_existing
+    from nntune.verdict.confirming import Effort
+    from nntune.verdict.testing import opened, scored
+
+    view = study_named(study, db)
+    confirmation = view.confirmation()
+    if confirmation is None:
+        print("the winner is confirmed first", file=sys.stderr)
+        _confirm(view, Effort(), data, workers)
+        confirmation = view.confirmation()
+    if confirmation and opened(view, confirmation["winner"]):
+        print("this winner was tested already; nothing is opened again", file=sys.stderr)
+    else:
+        with open_existing(view.path, view.name) as writer:
+            writer.add_verdict("test", scored(view, data))
+    _print(report.tested(view), report.tested_json(view), as_json)
+
+
+def _confirm(view: "View", effort: "Effort", data: str | None, workers: int | None) -> None:
+    from nntune.study import open_existing
+    from nntune.verdict.confirming import confirm as confirmed
+
+    with open_existing(view.path, view.name) as writer, _again(view, data, workers) as again:
+        rows, retrainer = again
+        writer.add_verdict("confirmation", confirmed(view, rows, retrainer, effort))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nntune.data.dataset import Split as Split
     from nntune.data.description import Description as Description
     from nntune.data.encoding import Encoder as Encoder
+    from nntune.data.learning import Learning as Learning
     from nntune.data.roles import Column as Column
     from nntune.data.table import Table as Table
 
@@ -23,6 +24,7 @@ _HOMES = {
     "Dataset": "dataset",
     "Description": "description",
     "Encoder": "encoding",
+    "Learning": "learning",
     "Fold": "dataset",
     "Split": "dataset",
     "Table": "table",
@@ -51,14 +53,18 @@ def load(request: Request) -> "Dataset":
     return load(request)
 
 
-def load_test(request: Request) -> "Split":
-    """The locked test rows, encoded with the encoder that was fitted on the training rows.
+def load_test(request: Request, learning: "Learning | None" = None) -> "Split":
+    """The locked test rows, in the encoding of the training rows or of what is given.
 
     For the verdict only: no search calls this.
+
+    Raises:
+        DataError: there are none.
     """
     from nntune.data.dataset import load_test
+    from nntune.data.learning import test_of
 
-    return load_test(request)
+    return load_test(request) if learning is None else test_of(request, learning)
 
 
 def describe(request: Request) -> "Description":

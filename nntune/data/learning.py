@@ -111,6 +111,21 @@ def learning_of(plan: Plan, rows: str) -> Learning:
     )
 
 
+def test_of(request: Request, learning: Learning) -> Split:
+    """The locked test rows, in the encoding of what was learnt from others.
+
+    Raises:
+        DataError: there are none.
+    """
+    plan = plan_of(request)
+    if len(plan.parts.test) == 0:
+        raise DataError(f"{plan.test.name} has no row with a target to test on")
+    needed = [name for name, role in plan.roles.items() if role.name not in _LEFT_OUT]
+    table = _joined([(plan.test, plan.parts.test)], [*needed, plan.target.name], plan.test.name)
+    y = _standardised(_target(plan, table), learning.target_mean, learning.target_scale)
+    return Split(learning.encoder.transform(table), y, learning.encoder.terms)
+
+
 _LEFT_OUT = ("id", "constant", "ignored", "target")
 
 

@@ -6,7 +6,7 @@ from nntune.report.importance import EVALUATORS, importance, importance_json, im
 from nntune.report.overview import data, data_json, studies, studies_json
 from nntune.report.rivals import standing, studies_compared, studies_compared_json
 from nntune.report.trials import leaderboard, trial, trial_json, trials_json
-from nntune.report.verdict import confirmation, confirmation_json
+from nntune.report.verdict import confirmation, confirmation_json, tested, tested_json
 from nntune.report.winner import best, best_json
 from nntune.report.wording import duration, number
 
@@ -31,6 +31,8 @@ __all__ = [
     "studies_compared",
     "studies_compared_json",
     "studies_json",
+    "tested",
+    "tested_json",
     "trial",
     "trial_json",
     "trials_compared",

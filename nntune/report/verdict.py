@@ -1,4 +1,4 @@
-"""How a verdict looks: the confirmation of a winner."""
+"""How a verdict looks: the confirmation of a winner, and what the test rows say."""
 
 from typing import Any
 
@@ -72,3 +72,81 @@ def _confirmed(view: View) -> dict[str, Any]:
     if found is None:
         raise NotFoundError(f"study '{view.name}' is not confirmed; nntune confirm does it.")
     return found
+
+
+def tested(view: View) -> RenderableType:
+    """The network and the plain models on the test rows, and how often these were opened."""
+    found, openings = _tested(view)
+    metric = found["metric"]
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("study", f"{view.name} ({view.path})")
+    facts.add_row("network", f"trial #{found['trial']}, as nntune refit makes it")
+    facts.add_row("test", f"{found['rows']:,} rows, {_opened(openings)}")
+    facts.add_row(metric, _interval(found["entries"][0]["metrics"][metric]) + " (95 %)")
+    parts: list[RenderableType] = [facts, "", _entries(found), ""]
+    parts += [Text(line) for line in sentences.of_the_test(found)]
+    if found["confusion"]:
+        parts += ["", confusion(found["confusion"])]
+    return Group(*parts, *map(Text, _extras(found)))
+
+
+def tested_json(view: View) -> dict[str, Any]:
+    """The last test as values, and the moments of all."""
+    found, openings = _tested(view)
+    moments = [each["made_at"] for each in openings]
+    return {
+        "schema": found["schema"], "study": view.name, "db": str(view.path), **found,
+        "opened": moments,
+    }  # fmt: skip
+
+
+def confusion(found: dict[str, Any]) -> Table:
+    """How often each class was taken for each."""
+    classes = found["classes"]
+    table = grid("true", *(f"as {each}" for each in classes), right=[f"as {e}" for e in classes])
+    for name, counts in zip(classes, found["counts"], strict=True):
+        table.add_row(Text(name), *(str(count) for count in counts))
+    return table
+
+
+def _entries(found: dict[str, Any]) -> Table:
+    names = list(found["entries"][0]["metrics"])
+    table = grid("model", *names)
+    for entry in found["entries"]:
+        table.add_row(entry["label"], *(_interval(entry["metrics"][name]) for name in names))
+    return table
+
+
+def _interval(found: dict[str, Any]) -> str:
+    if found["value"] is None:
+        return "-"
+    return f"{number(found['value'])} [{number(found['low'])}, {number(found['high'])}]"
+
+
+def _opened(openings: list[dict[str, Any]]) -> str:
+    first = openings[0]["made_at"][:10]
+    if len(openings) == 1:
+        return f"opened once, on {first}"
+    return f"opened {len(openings)} times, first on {first}: later looks know what it told"
+
+
+def _extras(found: dict[str, Any]) -> list[str]:
+    lines = []
+    if found["at_threshold"]:
+        at = found["at_threshold"]
+        values = ", ".join(f"{name} {number(value)}" for name, value in at["metrics"].items())
+        lines.append(
+            f"Cut at {number(found['threshold'])}, which the validation rows chose for "
+            f"{at['chosen_for']}: {values}."
+        )
+    if found["calibration"]:
+        lines.append(f"Expected calibration error {number(found['calibration']['ece'])}.")
+    return ["", *lines] if lines else []
+
+
+def _tested(view: View) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The last test, and all openings."""
+    openings = view.verdicts("test")
+    if not openings:
+        raise NotFoundError(f"study '{view.name}' is not tested; nntune test does it.")
+    return openings[-1], openings

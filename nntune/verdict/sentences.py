@@ -38,6 +38,23 @@ def against(confirmation: dict[str, Any]) -> list[str]:
     return [_compared(each, metric) for each in best]
 
 
+def of_the_test(found: dict[str, Any]) -> list[str]:
+    """The network beside each baseline on the test rows; 95 % of resamples decide."""
+    lines = []
+    for entry in found["entries"][1:]:
+        gap = entry.get("difference")
+        if gap is None:
+            continue
+        low, high = number(gap["low"]), number(gap["high"])
+        verb = "beats" if gap["low"] > 0 else "loses to" if gap["high"] < 0 else "is as good as"
+        which = "better" if gap["value"] >= 0 else "worse"
+        lines.append(
+            f"The network {verb} {entry['label']}: {number(abs(gap['value']))} {found['metric']} "
+            f"{which} [{low}, {high}]."
+        )
+    return lines
+
+
 def standing(baseline: dict[str, Any]) -> str:
     """'better', 'worse' or 'alike': the network beside a baseline."""
     difference, se = baseline["difference"], baseline["se"]
