@@ -69,6 +69,7 @@ from nntune.options import (
     RnnUnits,
     Seed,
     Series,
+    Set,
     Source,
     SpaceFile,
     States,
@@ -204,6 +205,7 @@ def search(
     rnn_layers: RnnLayers = None,
     rnn_units: RnnUnits = None,
     states: States = None,
+    sets: Set = None,
     dropout: DropoutRate = None,
     l1: L1 = None,
     l2: L2 = None,
@@ -505,6 +507,7 @@ def space(
     rnn_layers: RnnLayers = None,
     rnn_units: RnnUnits = None,
     states: States = None,
+    sets: Set = None,
     dropout: DropoutRate = None,
     l1: L1 = None,
     l2: L2 = None,
@@ -561,9 +564,16 @@ def _request(arguments: Mapping[str, Any]) -> Request:
 
 def _ranges(arguments: Mapping[str, Any]) -> dict[str, str]:
     """Those arguments of a command that are ranges of hyperparameters; they have their names."""
+    from nntune.families import PREFIX
     from nntune.space import NAMES
 
-    return {name: arguments[name] for name in NAMES if arguments.get(name) is not None}
+    found = {name: arguments[name] for name in NAMES if arguments.get(name) is not None}
+    for text in arguments["sets"] or ():
+        name, equals, text_of_range = text.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"--set {text}: write NAME=RANGE, such as --set width=16:128:log.")
+        found[f"{PREFIX}{name.strip()}"] = text_of_range
+    return found
 
 
 def _seconds(flag: str, text: str) -> float:

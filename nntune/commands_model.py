@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nntune.errors import UsageError
-from nntune.options import Database, Json, StudyName, study_named
+from nntune.options import Database, Json, Network, StudyName, allow, study_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +59,7 @@ def refit(
     data: Annotated[
         str | None, typer.Option("--data", metavar="FILE", help="Where the table is now.")
     ] = None,
+    network: Network = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Instead of NAME.nnt.")
     ] = None,
@@ -75,6 +76,7 @@ def refit(
 
     if full and as_searched:
         raise UsageError("--full and --as-searched say different rows; choose one of them.")
+    allow(network)
     view = study_named(study, db)
     path = output or Path(f"{view.name}.nnt")
     bundle.check_free(path, force=force)
@@ -108,6 +110,7 @@ def predict(
             help="A csv or parquet file, instead of csv on standard output.",
         ),
     ] = None,
+    network: Network = None,
     proba: Annotated[
         bool, typer.Option("--proba", help="A column with the probability of each class too.")
     ] = False,
@@ -123,6 +126,7 @@ def predict(
 
     if output is not None:
         outputs.check(output, force=force)
+    allow(network)
     predictor = bundles.load(bundle)
     if proba and not predictor.bundle.classes:
         raise UsageError(f"--proba: {bundle.name} predicts numbers, which have no probabilities.")
@@ -156,12 +160,14 @@ def evaluate(
             "-t", "--target", metavar="COLUMN", help="What is true, if it has another name."
         ),
     ] = None,
+    network: Network = None,
     as_json: Json = False,
 ) -> None:
     """Score a model file on rows whose answer is known."""
     from nntune import bundle as bundles
     from nntune.bundle.evaluation import evaluate as evaluated
 
+    allow(network)
     found = evaluated(bundles.read(bundle), data, target)
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)

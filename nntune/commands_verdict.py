@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nntune.options import Database, Json, StudyName, study_named, writing
+from nntune.options import Database, Json, Network, StudyName, allow, study_named, writing
 
 if TYPE_CHECKING:
     from nntune.retraining import Retrainer, Rows
@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
 def confirm(
     study: StudyName = None,
     db: Database = None,
+    network: Network = None,
     top: Annotated[
         int, typer.Option("--top", min=1, metavar="K", help="How many configurations.")
     ] = 5,
@@ -47,6 +48,7 @@ def confirm(
     from nntune import report
     from nntune.verdict.confirming import Effort, is_confirmed
 
+    allow(network)
     view = study_named(study, db)
     effort = Effort(top, seeds)
     if is_confirmed(view, effort):

@@ -6,10 +6,14 @@ weights first, which are penalised, then biases and gains, then buffers, which n
 """
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 FAMILIES = ("mlp", "cnn", "rnn")
+OWN = "own"  # the family of networks whose code is the user's
+PREFIX = "net."  # of the names that hyperparameters of such a network have in a study
+WORD = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")  # how it is named
 OURS = ("Spread", "States")  # layers that torch.nn does not have
 
 
@@ -210,7 +214,48 @@ class Recurrent(NamedTuple):
         return _count(self.parts, "weight", "bias", "buffer")
 
 
-Layered: TypeAlias = Convolutional | Recurrent
+class Own(NamedTuple):
+    """A network whose code is the user's; see nntune.own."""
+
+    inputs: int
+    grid: Grid | None
+    file: str
+    name: str  # of the class
+    arguments: tuple[tuple[str, Any], ...]  # beside `inputs`, `outputs` and `size`
+    outputs: int
+    parts: tuple[Part, ...]  # what its code makes with these arguments
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Of an example as the network gets it: (inputs,), (planes, steps) or (planes, H, W)."""
+        if self.grid is None:
+            return (self.inputs,)
+        return (self.grid.planes(self.inputs), *self.grid.size)
+
+    @property
+    def spread(self) -> Layer:
+        """The layer that brings features into that form."""
+        if self.grid is None:
+            return Layer("Identity")
+        return _spread(self.inputs, self.grid)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """One layer with all that it has; what it computes is for its code to know."""
+        return [Layer(self.name, (), (), self.parts, self.weights, self.inputs)]
+
+    @property
+    def weights(self) -> int:
+        """How many of its numbers are weights; they come first."""
+        return _count(self.parts, "weight")
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers a member has, buffers included."""
+        return _count(self.parts, "weight", "bias", "buffer")
+
+
+Layered: TypeAlias = Convolutional | Recurrent | Own
 
 
 def parts_of(layers: Iterable[Layer]) -> tuple[Part, ...]:

@@ -182,7 +182,24 @@ def _range(flag: str, what: str, panel: str = SPACE) -> Any:
 
 
 CNN, RNN = "Convolutional networks", "Recurrent networks"
-Model = Annotated[str | None, _range("--model", "mlp, cnn for images and series, rnn for series.")]
+Model = Annotated[
+    str | None,
+    _range("--model", "mlp, cnn for images and series, rnn for series, or your own FILE.py:NAME."),
+]
+Set = Annotated[
+    list[str] | None,
+    option(
+        "--set", panel=SPACE, metavar="NAME=RANGE",
+        help="A hyperparameter of your own network; may be repeated.",
+    ),
+]  # fmt: skip
+Network = Annotated[
+    str | None,
+    typer.Option(
+        "--network", metavar="FILE.py:NAME",
+        help="Run this code: the study or bundle is of a network of your own.",
+    ),
+]  # fmt: skip
 Blocks = Annotated[str | None, _range("--blocks", "How many blocks of convolution.", CNN)]
 Channels = Annotated[
     str | None, _range("--channels", "Of the first block; they double with each pooling.", CNN)
@@ -214,6 +231,14 @@ Epochs = Annotated[str | None, _range("--epochs", "Longest training, in passes o
 LearningRate = Annotated[str | None, _range("--lr", "Learning rate.")]
 ActivationName = Annotated[str | None, _range("--activation", "relu, tanh, gelu or silu.")]
 OptimizerName = Annotated[str | None, _range("--optimizer", "adam or sgd (with momentum 0.9).")]
+
+
+def allow(network: str | None) -> None:
+    """Lets the code of a network run that the user names in this command."""
+    if network is not None:
+        from nntune.own import name_network
+
+        name_network(network)
 
 
 def study_named(name: str | None, db: str | None) -> "View":

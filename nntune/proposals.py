@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nntune import samplers
 from nntune.errors import UsageError
-from nntune.space import RULES, Space, Value, parse
+from nntune.space import Space, Value, parse
 from nntune.study import Definition, Trial, View
 
 if TYPE_CHECKING:
@@ -85,10 +85,9 @@ def _nearest(values: Mapping[str, Value], space: Space) -> dict[str, Value]:
     names = [each.name for each in space.hyperparameters]
     model = None
     if "model" in names:
-        model = space["model"].nearest(values.get("model", RULES["model"].default))
+        model = space["model"].nearest(values.get("model", space["model"].initial))
     return {
-        each.name: each.nearest(values.get(each.name, RULES[each.name].default))
-        for each in space.of(model)
+        each.name: each.nearest(values.get(each.name, each.initial)) for each in space.of(model)
     }
 
 

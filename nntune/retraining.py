@@ -143,8 +143,9 @@ class Retrainer:
     def member(self, trial: Trial, epochs: int) -> Progress:
         """The trial before its first epoch; it ends after so many."""
         params = self.params(trial)
-        rates = {key: params[key] for key in ("lr", "l1", "l2", "dropout")}
-        return Progress(trial.number, **rates, epochs=epochs)
+        rates = {key: params[key] for key in ("lr", "l1", "l2")}
+        dropout = params.get("dropout", 0.0)
+        return Progress(trial.number, **rates, dropout=dropout, epochs=epochs)
 
     def train(
         self, members: Sequence[Progress], setting: Setting, rows: Rows, until: int

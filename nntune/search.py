@@ -301,8 +301,8 @@ class Search:
 
     def _progress(self, number: int) -> Progress:
         params = self._configuration(number)
-        keys = ("lr", "l1", "l2", "dropout", "epochs")
-        return Progress(number, **{key: params[key] for key in keys})
+        rates = {key: params[key] for key in ("lr", "l1", "l2", "epochs")}
+        return Progress(number, **rates, dropout=params.get("dropout", 0.0))
 
     def _update(self, bracket: int, rung: int, training: int, *, rung_done: bool) -> Update:
         return Update(bracket, rung, training, +self._states, self._best, rung_done)

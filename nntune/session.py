@@ -5,7 +5,7 @@ import platform
 import shlex
 import sys
 import time as clock
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -16,13 +16,15 @@ from nntune import __version__, samplers, study
 from nntune.data import Dataset, Request, load, study_name
 from nntune.data.encoding import bytes_of
 from nntune.errors import NotFoundError, UsageError, did_you_mean
+from nntune.families import OWN, PREFIX
 from nntune.metrics import METRICS, metric_for
+from nntune.own import check_outputs, check_ranges, name_network, network_named, shape_of_own
 from nntune.progress import Display
 from nntune.proposals import borrowed, enqueued
 from nntune.pruners import PRUNERS
 from nntune.retraining import problem_of, share
 from nntune.search import Plan, Search, rungs
-from nntune.space import Space, Value, asked_ranges, build
+from nntune.space import Space, Value, asked_ranges, build, family_of
 from nntune.stacks import epoch_seconds
 from nntune.stops import Budget
 from nntune.study import Database, Definition, View, Writer, database
@@ -73,7 +75,7 @@ def run(options: Options, *, quiet: bool = False) -> View:
         Error: see the kinds in nntune.errors.
     """
     _check(options)
-    asked_ranges(options.ranges, options.space_file)  # mistakes in them before reading the data
+    networks = _networks(options)  # mistakes in ranges before reading the data
     name = options.study or study_name(options.request.source)
     path = options.db or study.default_path(name)
     product = _stored_product(path, name)
@@ -82,7 +84,7 @@ def run(options: Options, *, quiet: bool = False) -> View:
         dataset = load(options.request)
         metric = metric_for(dataset.task, options.metric)
         space = build(
-            options.ranges, options.space_file, len(dataset.train.y), dataset.grid,
+            options.ranges, options.space_file, len(dataset.train.y), dataset.grid, networks,
             is_text=bool(dataset.terms),
         )  # fmt: skip
         _check_model(space, dataset)
@@ -90,8 +92,9 @@ def run(options: Options, *, quiet: bool = False) -> View:
             print(_lonely(options.dask), file=sys.stderr)
         workers.use_device()
         product = product or workers.fastest_product()
-        definition = _definition(options, dataset, space, metric, product)
+        definition = _definition(options, dataset, space, metric, product, networks)
         problem = problem_of(dataset)
+        _check_networks(space, problem, networks)
         share(workers, dataset)
         with study.open_writer(
             path, name, definition, update_space=options.update_space, fresh=options.fresh
@@ -312,8 +315,37 @@ def _check(options: Options) -> None:
         )
 
 
+def _networks(options: Options) -> dict[str, dict[str, Any]]:
+    """Networks of the user's own that may be drawn, with the defaults of their hyperparameters.
+
+    Raises:
+        UsageError: a range is wrong, or one of them cannot be made.
+    """
+    asked = asked_ranges(options.ranges, options.space_file)
+    models = asked["model"].choices if "model" in asked else ()
+    own = [str(model) for model in models if family_of(model) == OWN]
+    if len(own) > 1:
+        raise UsageError(f"--model {','.join(own)}: a study has one network of your own at most.")
+    ranges = [n.removeprefix(PREFIX) for n in asked if n.startswith(PREFIX)]
+    found = {}
+    for text in own:
+        network = name_network(text)
+        check_ranges(text, dict.fromkeys(ranges))
+        found[text] = {f"{PREFIX}{name}": value for name, value in network.defaults.items()}
+    return found
+
+
+def _check_networks(space: Space, problem: Problem, networks: Mapping[str, object]) -> None:
+    """Make each once, and let it answer, before anything is searched."""
+    for text in networks:
+        nearest = {each.name: each.nearest(each.initial) for each in space.of(text)}
+        check_outputs(
+            shape_of_own(text, nearest, problem.inputs, problem.classes or 1, problem.grid)
+        )
+
+
 def _check_model(space: Space, dataset: Dataset) -> None:
-    families = {str(model) for model in space.models} - {"mlp"}
+    families = {"cnn", "rnn"} & {str(model) for model in space.models}
     if families and dataset.grid is None:
         raise UsageError(
             f"--model {min(families)}: the columns of {dataset.name} are no images or series; "
@@ -404,8 +436,9 @@ def _stored_product(path: Database, name: str) -> str | None:
 
 
 def _definition(
-    options: Options, dataset: Dataset, space: Space, metric: str, product: str
-) -> Definition:
+    options: Options, dataset: Dataset, space: Space, metric: str, product: str,
+    networks: Iterable[str],
+) -> Definition:  # fmt: skip
     """What the study is; resuming compares it with what the file says."""
     plan = plan_for(space, len(dataset.train.y), options.patience)
     request = options.request
@@ -420,6 +453,8 @@ def _definition(
         "fingerprint": dataset.fingerprint,
         "request": asdict(replace(request, cv=len(dataset.folds))),
     }
+    for text in networks:
+        data["network"] = {"file": text, "sha256": network_named(text).digest}
     return Definition(
         data=data,
         space={each.name: each.text for each in space.hyperparameters},

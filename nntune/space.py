@@ -9,14 +9,14 @@ import re
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeAlias, cast
 
 from nntune.errors import UsageError, did_you_mean
-from nntune.families import FAMILIES, Grid
+from nntune.families import FAMILIES, OWN, PREFIX, WORD, Grid
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -37,7 +37,7 @@ class _Rule(NamedTuple):
     high: float = 0
     limits: str = ""
     options: tuple[str, ...] = ()
-    families: tuple[str, ...] = FAMILIES  # that have it
+    families: tuple[str, ...] = (*FAMILIES, OWN)  # that have it
 
 
 RULES = {
@@ -192,6 +192,7 @@ RULES = {
         0,
         math.nextafter(1, 0),
         "a dropout is at least 0 and below 1",
+        families=FAMILIES,
     ),
     "l1": _Rule(
         float, "0", 0.0, "no published space tunes it", 0, 1e6, "a penalty lies between 0 and 1e6"
@@ -298,6 +299,26 @@ class Hyperparameter:
     log: bool = False
     choices: tuple[Value, ...] = ()
     zero: bool = False
+    default: Value | None = field(default=None, compare=False)  # another than its rule has
+
+    @property
+    def rule(self) -> _Rule:
+        """What it can be at all; of the user's own network anything."""
+        if self.name in RULES:
+            return RULES[self.name]
+        ends = self.choices or (self.low, self.high, self.step or 0)
+        kind: type[int] | type[float] | type[str] = int
+        if any(not isinstance(end, int) for end in ends):
+            kind = str if isinstance(ends[0], str) else float
+        words = tuple(each for each in self.choices if isinstance(each, str))
+        return _Rule(kind, self.text, self._middle, "", -_ANY, _ANY, "", words, (OWN,))
+
+    @property
+    def _middle(self) -> Value:
+        if self.choices:
+            return self.choices[len(self.choices) // 2]
+        middle = (self.low * self.high) ** 0.5 if self.log else (self.low + self.high) / 2
+        return round(middle) if isinstance(self.low, int) else middle
 
     @property
     def text(self) -> str:
@@ -308,6 +329,11 @@ class Hyperparameter:
         if self.log or self.step is not None:
             parts.append("log" if self.log else _written(self.step or 0))
         return "0," * self.zero + ":".join(parts)
+
+    @property
+    def initial(self) -> Value:
+        """What it is in trial 0, if the range has it."""
+        return self.rule.default if self.default is None else self.default
 
     @property
     def fixed(self) -> bool:
@@ -343,7 +369,7 @@ class Hyperparameter:
         low, high = scale(self.low), scale(self.high)
         margin = 0.0 if self.choices else 0.05 * (high - low)
         if scale(value) <= low + margin:
-            return "low" if self.low > RULES[self.name].low else None
+            return "low" if self.low > self.rule.low else None
         return "high" if scale(value) >= high - margin else None
 
     def position(self, value: Value) -> float | None:
@@ -358,7 +384,7 @@ class Hyperparameter:
 
     def widened(self, edge: Literal["low", "high"]) -> str:
         """The range as text, pushed out beyond one edge within what is possible at all."""
-        rule = RULES[self.name]
+        rule = self.rule
         numbers = [each for each in self.choices if not isinstance(each, str)]
         if numbers:
             more = numbers[0] // 2 if edge == "low" else numbers[-1] * 2
@@ -426,7 +452,7 @@ class Hyperparameter:
 
     @property
     def _whole(self) -> bool:
-        return RULES[self.name].kind is int
+        return self.rule.kind is int
 
 
 @dataclass(frozen=True)
@@ -452,7 +478,7 @@ class Space:
         """The configuration of trial 0: each default, or the closest value that is allowed."""
         own = {name: default for name, (_, default) in TEXT.items()} if self.text else {}
         nearest = {
-            each.name: each.nearest(own.get(each.name, RULES[each.name].default))
+            each.name: each.nearest(own.get(each.name, each.initial))
             for each in self.hyperparameters
         }
         return {each.name: nearest[each.name] for each in self.of(nearest.get("model"))}
@@ -468,7 +494,7 @@ class Space:
         return [
             each
             for each in self.hyperparameters
-            if family is None or family in RULES[each.name].families
+            if family is None or family_of(family) in each.rule.families
         ]
 
     def distributions(self) -> "dict[str, BaseDistribution]":
@@ -488,7 +514,7 @@ class Space:
         """Parameters that exist in some families only: what says so, and its values with them."""
         found: dict[str, tuple[str, tuple[Value, ...]]] = {}
         for each in self.hyperparameters:
-            having = tuple(m for m in self.models if m in RULES[each.name].families)
+            having = tuple(m for m in self.models if family_of(m) in each.rule.families)
             if having != self.models:
                 found |= {name: ("model", having) for name in each.distributions()}
         return found
@@ -497,7 +523,7 @@ class Space:
         """Ask an Optuna trial for a configuration, fixed values filled in."""
         found: dict[str, Value] = {}
         for each in self.hyperparameters:
-            if "model" not in found or found["model"] in RULES[each.name].families:
+            if "model" not in found or family_of(found["model"]) in each.rule.families:
                 found[each.name] = _suggest(each, trial)
         return found
 
@@ -539,8 +565,9 @@ class Space:
         """The space as a file for `--space`, with the source of each default as a comment."""
         blocks = []
         for each in self.hyperparameters:
-            rule = RULES[each.name]
-            blocks.append(f'# default {rule.text}: {rule.source}\n{each.name} = "{each.text}"\n')
+            rule = each.rule
+            known = f"# default {rule.text}: {rule.source}\n" * (each.name in RULES)
+            blocks.append(f'{known}{each.name} = "{each.text}"\n')
         return "\n".join(blocks)
 
     def diff(self, other: "Space") -> list[tuple[str, str, str, Change]]:
@@ -561,6 +588,7 @@ def build(
     file: Path | None = None,
     rows: int | None = None,
     grid: Grid | None = None,
+    networks: Mapping[str, Mapping[str, Value]] | None = None,
     *,
     is_text: bool = False,
 ) -> Space:
@@ -574,6 +602,7 @@ def build(
         file: a TOML file, see `parse_toml`.
         rows: training rows; small tables get smaller default batches and more epochs.
         grid: where the features form an image or a series.
+        networks: of the user's own, with the defaults of their hyperparameters.
         is_text: whether the table has text.
 
     Raises:
@@ -584,15 +613,41 @@ def build(
         "model", _default_text("model", rows, grid, is_text=is_text)
     )
     found = {name: parse(name, _default_text(name, rows, grid, is_text=is_text)) for name in NAMES}
-    having = {n for n in NAMES if set(models.choices) & set(RULES[n].families)}
+    families = set(map(family_of, models.choices))
+    having = {n for n in NAMES if families & set(RULES[n].families)}
+    having |= {name for name in asked if name.startswith(PREFIX) and OWN in families}
     for name in asked:
         if name not in having:
-            flag, of = name.replace("_", "-"), " and ".join(RULES[name].families)
-            raise UsageError(f"--{flag} is for {of}, and --model is {models.text} here.")
+            raise UsageError(f"{_belongs(name)}, and --model is {models.text} here.")
     found |= asked | {"model": models}
+    for name, value in (networks or {}).get(str(models.choices[-1]), {}).items():
+        if name in found and isinstance(value, int | float | str):
+            found[name] = replace(found[name], default=value)
     if models.choices == ("mlp",) and grid is None:  # a table leaves no choice
         having.remove("model")
     return Space(tuple(each for name, each in found.items() if name in having), is_text)
+
+
+def flag_of(name: str, text: str) -> list[str]:
+    """The words on a command line that give a hyperparameter its range.
+
+    >>> flag_of("batch_size", "32"), flag_of("net.width", "8")
+    (['--batch-size', '32'], ['--set', 'width=8'])
+    """
+    if name.startswith(PREFIX):
+        return ["--set", f"{name.removeprefix(PREFIX)}={text}"]
+    return [f"--{name.replace('_', '-')}", text]
+
+
+def _belongs(name: str) -> str:
+    if name.startswith(PREFIX):
+        return f"--set {name.removeprefix(PREFIX)} is for a network of your own"
+    return f"--{name.replace('_', '-')} is for {' and '.join(RULES[name].families)}"
+
+
+def family_of(model: object) -> str:
+    """The family of a value of `model`: a word of FAMILIES, or `own` for FILE.py:NAME."""
+    return str(model) if model in FAMILIES else OWN
 
 
 def asked_ranges(
@@ -622,12 +677,12 @@ def parse(name: str, text: str, where: str | None = None) -> Hyperparameter:
     Raises:
         UsageError: the name is unknown, or the range has no or no clear meaning.
     """
-    if name not in RULES:
+    if name not in RULES and not name.startswith(PREFIX):
         _unknown(name, where)
     try:
-        return _parsed(name, RULES[name], text.strip())
+        return _parsed(name, RULES.get(name) or _own_rule(text), text.strip())
     except _MistakeError as mistake:
-        place = where or "--" + name.replace("_", "-")
+        place = where or " ".join(flag_of(name, "")).rstrip("= ")
         raise UsageError(f"{place} {text.strip() or repr(text)}: {mistake}") from None
 
 
@@ -636,6 +691,7 @@ def parse_toml(text: str, source: str) -> dict[str, str]:
 
     A value is a range in quotes, a number, a list (choices) or a table such as
     `{ low = 1e-4, high = 1e-1, log = true }`, with `step` or `zero = true` where they fit.
+    Hyperparameters of the user's own network stand in a table `[net]`.
 
     Raises:
         UsageError: not TOML, or a name or a key of a table is unknown.
@@ -644,13 +700,37 @@ def parse_toml(text: str, source: str) -> dict[str, str]:
         entries = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{source} is not valid TOML: {error}") from None
+    own = entries.pop("net", {})
+    entries |= {f"{PREFIX}{name}": entry for name, entry in own.items()}
     for name in entries:
-        if name not in RULES:
+        if name not in RULES and not name.startswith(PREFIX):
             _unknown(name, source)
     try:
         return {name: _toml_text(name, entry) for name, entry in entries.items()}
     except _MistakeError as mistake:
         raise UsageError(f"{source}: {mistake}") from None
+
+
+_ANY = 1e300  # of a hyperparameter that only the user's network knows
+
+
+def _own_rule(text: str) -> _Rule:
+    """What a hyperparameter of the user's own network can be, from how its range is written."""
+    words = [word.strip() for word in re.split(r"[:,]", text.strip()) if word.strip() != "log"]
+    kind: type[int] | type[float] | type[str] = int
+    for word in words:
+        if not re.fullmatch(r"[+-]?\d+", word):
+            kind = float if kind is not str and _is_number(word) else str
+    options = tuple(dict.fromkeys(word.lower() for word in words)) if kind is str else ()
+    return _Rule(kind, text, 0, "", -_ANY, _ANY, "", options, (OWN,))
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _parsed(name: str, rule: _Rule, text: str) -> Hyperparameter:
@@ -757,6 +837,10 @@ def _is_zero(word: str) -> bool:
 
 def _words(rule: _Rule, text: str) -> tuple[str, ...]:
     options = ", ".join(rule.options)
+    own = [word for word in map(str.strip, text.split(",")) if WORD.fullmatch(word)]
+    if own and rule is RULES["model"]:  # files have colons, and their names are as they are
+        rest = ",".join(w for w in map(str.strip, text.split(",")) if w not in own)
+        return (*(_words(rule, rest) if rest else ()), *dict.fromkeys(own))
     if ":" in text:
         raise _MistakeError(f"these are words, not a range; write one or more of {options}")
     words = [word.lower() for word in _distinct(rule, text)]
@@ -926,7 +1010,7 @@ def _suggest(each: Hyperparameter, trial: "Trial") -> Value:
         return 0.0
     if each.choices:
         return cast(Value, trial.suggest_categorical(each.name, each.choices))
-    if RULES[each.name].kind is int:
+    if each.rule.kind is int:
         step = int(each.step or 1)
         return trial.suggest_int(each.name, int(each.low), int(each.high), step=step, log=each.log)
     return trial.suggest_float(each.name, each.low, each.high, step=each.step, log=each.log)

@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nntune.families import Convolutional, Recurrent
+from nntune.families import FAMILIES, Convolutional, Recurrent
+from nntune.own import shape_of_own
 from nntune.trials import AnyShape, Problem, Progress, Shape, hidden_widths
 
 # Measured with 1 to 32 members of eight shapes: a member gets cheaper until the stack touches
@@ -29,6 +30,8 @@ def shape_of(params: Mapping[str, Any], problem: Problem) -> AnyShape:
     if family == "mlp":
         hidden = hidden_widths(params["hidden_layers"], params["units"], params["shape"])
         return Shape(problem.inputs, hidden, outputs, params["activation"], problem.terms)
+    if family not in FAMILIES:
+        return shape_of_own(family, params, problem.inputs, outputs, grid)
     assert grid is not None
     if family == "rnn":
         layers, units, states = params["rnn_layers"], params["rnn_units"], params["states"]

@@ -16,12 +16,15 @@ import torch
 
 from nntune.autograd.augmentation import augmented
 from nntune.autograd.modules import module_of
-from nntune.families import Layered, Part
+from nntune.families import Layered, Own, Part
 from nntune.networks import member_buffer
+from nntune.own import first_numbers
 
 
 def initial(shape: Layered, seed: int, number: int) -> np.ndarray:  # (P,) float32
     """Initial parameters of a trial, fixed by (study seed, trial number); ranges as torch has."""
+    if isinstance(shape, Own):
+        return first_numbers(shape, seed, number)
     generator = np.random.default_rng(np.random.SeedSequence([seed, 0, number]))
     return np.concatenate([_drawn(part, generator) for part in shape.parts])
 
@@ -108,10 +111,9 @@ def _bound(
 ) -> torch.nn.Module:
     """A module whose tensors are views of a member's flat parameters (P,) and gradients (P,)."""
     module = module_of(shape, rate)
-    place = 0
+    place, names = 0, _names(module)
     for part in shape.parts:
         count = math.prod(part.size)
-        owner, name = _owner(module, part.name)
         # Views share a count of changes with the whole row, and a buffer that is updated would
         # seem to change the weights; `data` counts for itself.
         tensor = row[place : place + count].view(part.size).data
@@ -119,14 +121,25 @@ def _bound(
             tensor = torch.nn.Parameter(tensor, requires_grad=gradients is not None)
             if gradients is not None:
                 tensor.grad = gradients[place : place + count].view(part.size)
-        setattr(owner, name, tensor)
+        for owner, name in names[part.name]:
+            setattr(owner, name, tensor)
         place += count
     return module.train(gradients is not None)
 
 
-def _owner(module: torch.nn.Module, name: str) -> tuple[torch.nn.Module, str]:
-    path, _, last = name.rpartition(".")
-    return module.get_submodule(path), last
+def _names(module: torch.nn.Module) -> dict[str, list[tuple[torch.nn.Module, str]]]:
+    """Where each tensor stands in a module: in several places if it is shared."""
+    first: dict[int, str] = {}
+    found: dict[str, list[tuple[torch.nn.Module, str]]] = {}
+    tensors = [
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    ]
+    for name, tensor in tensors:
+        path, _, last = name.rpartition(".")
+        known = first.setdefault(id(tensor), name).removeprefix("network.")
+        found.setdefault(known, []).append((module.get_submodule(path), last))
+    return found
 
 
 def outputs(shape: Layered, flat: np.ndarray, x: np.ndarray) -> np.ndarray:  # (N, C)

@@ -6,13 +6,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from nntune.families import OURS, Layer, Layered
+from nntune.families import OURS, Layer, Layered, Own
+from nntune.own import made_by, seeded
 
 
 def module_of(shape: Layered, dropout: float = 0.0) -> nn.Module:
-    """The module of a shape, its tensors not made yet: on the device `meta`."""
+    """The module of a shape; its tensors are not made yet, but for those of the user's own."""
+    if isinstance(shape, Own):
+        with seeded(0):  # what it draws is written over
+            return Framed(shape, made_by(shape))
     with torch.device("meta"):
         return nn.Sequential(*(_made(layer, dropout) for layer in shape.layers))
+
+
+class Framed(nn.Module):
+    """The user's network between flat features (B, D) and outputs (B, C)."""
+
+    def __init__(self, shape: Own, network: nn.Module) -> None:
+        super().__init__()
+        self.spread, self.network, self.outputs = _made(shape.spread, 0.0), network, shape.outputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.network(self.spread(x))
+        return found.reshape(len(x), self.outputs)
 
 
 def _made(layer: Layer, dropout: float) -> nn.Module:

@@ -6,13 +6,14 @@ is a DataError of one sentence.
 
 import json
 import math
+from pathlib import PurePath
 from typing import Any, NoReturn
 
 from nntune.data.encoding import DATE_PARTS, FAR, TEXT_PARTS, Encoder
 from nntune.data.table import DATE_FORMATS, TIME_FORMATS
 from nntune.data.texts import LONGEST
 from nntune.errors import DataError
-from nntune.families import FAMILIES, Convolutional, Grid, Recurrent
+from nntune.families import FAMILIES, OWN, Convolutional, Grid, Own, Part, Recurrent
 from nntune.trials import AnyShape, Shape, terms_of
 
 TASKS = ("binary", "multiclass", "regression")
@@ -68,9 +69,13 @@ def described(shape: AnyShape) -> dict[str, Any]:
     """A shape in plain values; `shapes` reads it back."""
     if isinstance(shape, Shape):
         return {**shape._asdict(), "hidden": list(shape.hidden)}
-    family = "cnn" if isinstance(shape, Convolutional) else "rnn"
-    grid = {**shape.grid._asdict(), "size": list(shape.grid.size)}
-    return {**shape._asdict(), "family": family, "grid": grid}
+    family = {Convolutional: "cnn", Recurrent: "rnn", Own: OWN}[type(shape)]
+    grid = shape.grid and {**shape.grid._asdict(), "size": list(shape.grid.size)}
+    values = {**shape._asdict(), "family": family, "grid": grid}
+    if isinstance(shape, Own):  # where the code lay is nobody's business
+        values |= {"file": PurePath(shape.file).name, "arguments": dict(shape.arguments)}
+        values["parts"] = [[part.name, list(part.size), part.kind] for part in shape.parts]
+    return values
 
 
 def shapes(facts: dict[str, Any], name: str) -> tuple[AnyShape, ...]:
@@ -86,7 +91,9 @@ def shapes(facts: dict[str, Any], name: str) -> tuple[AnyShape, ...]:
 
 def _shape(values: Any) -> AnyShape:
     _hold(isinstance(values, dict), "shapes")
-    family = _one_of(values.get("family", "mlp"), FAMILIES)
+    family = _one_of(values.get("family", "mlp"), (*FAMILIES, OWN))
+    if family == OWN:
+        return _own(values)
     if family != "mlp":
         shape = _convolutional(values) if family == "cnn" else _recurrent(values)
         _hold(shape.grid.features <= shape.inputs, "grid")
@@ -130,6 +137,32 @@ def _recurrent(values: dict[str, Any]) -> Recurrent:
         _one_of(values["states"], ("last", "mean", "max")),
         _whole(values["outputs"], 1, _MOST_UNITS),
     )
+
+
+def _own(values: dict[str, Any]) -> Own:
+    arguments = values["arguments"]
+    _hold(isinstance(arguments, dict), "arguments")
+    _hold(all(isinstance(v, int | float | str) for v in arguments.values()), "arguments")
+    return Own(
+        _whole(values["inputs"], 1, _MOST_INPUTS),
+        None if values["grid"] is None else _grid(values["grid"]),
+        _text(values["file"]),
+        _text(values["name"]),
+        tuple(arguments.items()),
+        _whole(values["outputs"], 1, _MOST_UNITS),
+        _parts(_listed(values, "parts")),
+    )
+
+
+def _parts(values: list[Any]) -> tuple[Part, ...]:
+    parts = []
+    for value in values:
+        _hold(isinstance(value, list) and len(value) == 3 and isinstance(value[1], list), "parts")
+        size = tuple(_whole(side, 0, _MOST_INPUTS) for side in value[1])
+        _hold(len(size) <= 8, "parts")
+        parts.append(Part(_name(value[0]), size, _one_of(value[2], ("weight", "bias", "buffer"))))
+    _hold(len({part.name for part in parts}) == len(parts), "parts")
+    return tuple(parts)
 
 
 def _grid(values: Any) -> Grid:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from nntune.data.fitting import Columns, Doubts
 from nntune.data.history import MOST_LAGS, History
 from nntune.data.table import Table
 from nntune.errors import DataError
+from nntune.families import Own
+from nntune.own import located
 
 _ROWS = 1 << 14  # encoded at once
 
@@ -31,7 +34,8 @@ class Predictor:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self.bundle = bundle
+        shapes = [located(s) if isinstance(s, Own) else s for s in bundle.shapes]
+        self.bundle = replace(bundle, shapes=tuple(shapes))
         self._encoder = checks.encoder_of(bundle.encoder)
         kinds = {column["name"]: column["kind"] for column in bundle.columns}
         names = [feature.column for feature in self._encoder.features]

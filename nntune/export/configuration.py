@@ -16,7 +16,8 @@ def space_toml(params: Mapping[str, Any], origin: str) -> str:
     lr = 1e-4
     """
     lines = ["# " + " ".join(origin.split())]
-    for name in NAMES:
+    own = [name for name in params if name not in NAMES]
+    for name in (*NAMES, *own):
         if name in params:
             (value,) = parse(name, str(params[name])).choices
             text = Hyperparameter(name, choices=(value,)).text

@@ -10,6 +10,7 @@ from rich.text import Text
 from nntune.errors import NotFoundError
 from nntune.report.configuration import configuration, edge_names, trial_values
 from nntune.report.wording import number, states
+from nntune.space import flag_of
 from nntune.study import Trial, View
 from nntune.verdict import sentences
 from nntune.verdict.findings import findings
@@ -130,5 +131,5 @@ def repeat_command(view: View, trial: Trial) -> str:
     words += [word for word in given if word == "--series"]
     words += ["--study", f"{view.name}-{trial.number}", "--trials", "1"]
     for name, chosen in view.space.params(trial.params).items():
-        words += [f"--{name.replace('_', '-')}", str(chosen)]
+        words += flag_of(name, str(chosen))
     return shlex.join(words)

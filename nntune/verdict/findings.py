@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
-from nntune.space import Hyperparameter
+from nntune.space import Hyperparameter, flag_of
 from nntune.study import Trial, View
 from nntune.study.records import Listed
 from nntune.wording import number, plain
@@ -54,17 +54,13 @@ def findings(view: View) -> list[Finding]:
     ]
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
 def _edges(space: Sequence[Hyperparameter], params: dict[str, Any]) -> Iterator[Finding]:
     for each in space:
         edge = each.edge(params[each.name]) if each.name in params else None
         if edge:
             # Optuna keeps the choices of a parameter for good; a range may grow within a study.
             how = "in a new study (--study NAME)" if each.choices else "with --update-space"
-            flag = f"{_flag(each.name)} {each.widened(edge)}"
+            flag = " ".join(flag_of(each.name, each.widened(edge)))
             yield Finding(
                 "edge",
                 f"{each.name} {plain(params[each.name])} lies at the {edge} end of {each.text}; "
@@ -133,7 +129,7 @@ def _place(
     if gain < 2 or least <= each.low:
         return None
     low, _, *rest = each.text.split(":")
-    flag = f"{_flag(each.name)} {':'.join([low, f'{least:.3g}', *rest])}"
+    flag = " ".join(flag_of(each.name, ":".join([low, f"{least:.3g}", *rest])))
     return gain, f"all with {each.name} of {least:.3g} or more (of {there} there)", flag
 
 
@@ -157,7 +153,7 @@ def _indifferent(
             continue
         groups = _groups([found[each.name] for _, found in valued], ranks)
         if len(groups) > 1 and _kruskal(groups) <= len(groups) - 1:
-            flag = f"{_flag(each.name)} {plain(params[each.name])}"
+            flag = " ".join(flag_of(each.name, plain(params[each.name])))
             yield Finding(
                 "indifferent",
                 f"{each.name} does not matter, as far as {len(valued)} trials show; {flag} leaves "

@@ -1,0 +1,50 @@
+"""Networks as a user of nntune would write them, right and wrong ones."""
+
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    """Two layers with what they can have: shared weights, a running mean, dropout, a count."""
+
+    def __init__(self, inputs: int, outputs: int, width: int = 8, rate: float = 0.1) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Linear(inputs, width), nn.BatchNorm1d(width)
+        self.middle, self.drop = nn.Linear(width, width), nn.Dropout(rate)
+        self.again = self.middle
+        self.last = nn.Linear(width, outputs)
+        self.register_buffer("places", torch.arange(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.norm(self.first(x.flatten(1))).relu()
+        h = self.again(self.drop(self.middle(h).relu())).relu()
+        return self.last(h[:, self.places])
+
+
+class Steps(nn.Module):
+    """Says with its first layer what form of examples it was given."""
+
+    def __init__(self, size: tuple[int, ...], outputs: int, act: str = "relu") -> None:
+        super().__init__()
+        self.mix = nn.Conv1d(size[0], 4, 3, padding=1)
+        self.act, self.last = getattr(torch, act), nn.Linear(4, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.act(self.mix(x)).mean(2))
+
+
+class Needs(nn.Module):
+    def __init__(self, inputs: int, outputs: int, width: int) -> None:
+        super().__init__()
+        self.only = nn.Linear(inputs, outputs + width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.only(x.flatten(1))
+
+
+def fails(inputs: int) -> nn.Module:
+    raise ValueError(f"no network\nfor {inputs}")
+
+
+def wrong() -> int:
+    return 3

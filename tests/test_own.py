@@ -1,0 +1,235 @@
+"""A network of the user's own: found, trained, kept, and never run without being asked for."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from nntune import autograd, bundle, own, study
+from nntune.cli import app
+from nntune.errors import UsageError
+from nntune.families import Grid
+from nntune.session import search
+from nntune.space import build, parse, parse_toml
+from nntune.training import Examples, train
+from nntune.trials import Progress, Setting
+
+FILE = Path(__file__).parent / "data" / "own.py"
+NET = f"{FILE}:Net"
+RUN = CliRunner()
+
+
+@pytest.fixture
+def net(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a network that was named, and no others."""
+    monkeypatch.setattr(own, "_named", {})
+    own.name_network(NET)
+    return NET
+
+
+def examples() -> Examples:
+    x = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
+    y = x[:, :3].argmax(1)
+    return Examples(x[:40], y[:40], x[40:], y[40:], 3, 1.0)
+
+
+def test_a_networks_tensors_are_found_each_once(net: str) -> None:
+    shape = own.shape_of_own(net, {"net.width": 4}, 5, 3, None)
+    assert [(part.name, part.kind) for part in shape.parts] == [
+        ("first.weight", "weight"), ("middle.weight", "weight"), ("last.weight", "weight"),
+        ("first.bias", "bias"), ("norm.weight", "bias"), ("norm.bias", "bias"),
+        ("middle.bias", "bias"), ("last.bias", "bias"),
+        ("norm.running_mean", "buffer"), ("norm.running_var", "buffer"),
+    ]  # fmt: skip
+    assert shape.parameters == len(autograd.initial(shape, 0, 1))
+
+
+def test_an_epoch_equals_torchs_own_training(net: str) -> None:
+    shape = own.shape_of_own(net, {"net.width": 4, "net.rate": 0.0}, 5, 3, None)
+    module = own.made_by(shape).train()
+    flat = torch.from_numpy(autograd.initial(shape, 7, 3))
+    state, place = module.state_dict(), 0
+    for part in shape.parts:
+        count = int(np.prod(part.size))
+        state[part.name].copy_(flat[place : place + count].view(part.size))
+        place += count
+    steps = torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.9)
+    order = np.random.default_rng(np.random.SeedSequence([7, 1, 0])).permutation(40)
+    data = examples()
+    for rows in torch.from_numpy(order).split(16):
+        steps.zero_grad()
+        torch.nn.functional.cross_entropy(module(data.x[rows]), data.y[rows]).backward()
+        steps.step()
+    member = Progress(3, lr=0.01, l1=0, l2=0, dropout=0, epochs=9)
+    setting = Setting(shape, 16, "sgd", "log_loss", 9, 7)
+    (ours,) = train([member], setting, data, until=1)
+    state = module.state_dict()
+    expected = torch.cat([state[part.name].flatten() for part in shape.parts])
+    np.testing.assert_allclose(ours.parameters, expected.numpy(), atol=1e-5)
+
+
+def test_a_member_equals_itself_alone_and_cut(net: str) -> None:
+    shape = own.shape_of_own(net, {"net.rate": 0.3}, 5, 3, None)
+    setting = Setting(shape, 16, "adam", "log_loss", 9, 7)
+    members = [Progress(n, lr=0.01, l1=0, l2=1e-4, dropout=0, epochs=9) for n in range(3)]
+    together = train(members, setting, examples(), until=4)
+    cut = train(train(members[1:2], setting, examples(), until=2), setting, examples(), until=4)
+    assert cut[0].curve == together[1].curve
+    assert np.array_equal(cut[0].parameters, together[1].parameters)
+
+
+def test_examples_come_in_the_form_of_their_grid() -> None:
+    text = f"{FILE}:Steps"
+    own.name_network(text)
+    grid = Grid(2, (9,), has_gaps=True)
+    shape = own.shape_of_own(text, {"net.act": "tanh"}, grid.features + 3, 2, grid)
+    assert shape.size == (6, 9)
+    own.check_outputs(shape)
+    outputs = autograd.outputs(
+        shape, autograd.initial(shape, 0, 0), np.zeros((4, shape.inputs), np.float32)
+    )
+    assert outputs.shape == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("net.py", "net.py names no network; write FILE.py:NAME, such as net.py:Net."),
+        ("no.py:Net", "there is no file {cwd}/no.py with the network Net."),
+        (f"{FILE}:net", f"{FILE} has no class net. Did you mean 'Net'?"),
+    ],
+)
+def test_a_network_that_is_not_there_is_one_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        own.name_network(text)
+    assert str(caught.value) == sentence.format(cwd=Path.cwd())
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("fails", "own.py: fails() cannot be made: ValueError: no network for 5"),
+        ("wrong", "own.py: wrong() makes a int, and no torch module."),
+    ],
+)
+def test_code_that_fails_is_one_sentence(name: str, sentence: str) -> None:
+    own.name_network(f"{FILE}:{name}")
+    with pytest.raises(UsageError) as caught:
+        own.shape_of_own(f"{FILE}:{name}", {}, 5, 3, None)
+    assert str(caught.value) == sentence
+
+
+def test_outputs_of_the_wrong_size_are_said_before_the_search() -> None:
+    text = f"{FILE}:Needs"
+    own.name_network(text)
+    with pytest.raises(UsageError) as caught:
+        own.check_outputs(own.shape_of_own(text, {"net.width": 4}, 5, 3, None))
+    assert str(caught.value) == (
+        "own.py: Needs(width=4) gives (3, 7) for a batch of shape (3, 5); it has to give (3, 3): "
+        "a row for each example, 3 numbers in each."
+    )
+
+
+def test_ranges_are_those_that_the_signature_names(net: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        own.check_ranges(net, {"widht": None})
+    assert str(caught.value) == (
+        f"--set widht: {net} has no such argument; its hyperparameters are width, rate. "
+        "Did you mean 'width'?"
+    )
+    own.name_network(f"{FILE}:Needs")
+    with pytest.raises(UsageError, match="needs width, which has no default; --set width="):
+        own.check_ranges(f"{FILE}:Needs", {})
+
+
+def test_no_code_runs_that_was_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own, "_named", {})
+    with pytest.raises(UsageError) as caught:
+        own.shape_of_own(NET, {}, 5, 3, None)
+    assert str(caught.value) == (
+        f"this needs the code of {NET}, which runs only if you say so: --network {NET}"
+    )
+
+
+def test_the_space_of_a_network_is_its_own_and_what_all_have() -> None:
+    space = build(
+        {"model": f"mlp,{NET}", "net.width": "4:16:log", "net.rate": "0:0.5", "net.act": "a,b"},
+        networks={NET: {"net.width": 6}},
+    )
+    assert space.models == ("mlp", NET)
+    names = [each.name for each in space.of(NET)]
+    assert names == [
+        "model", "l1", "l2", "batch_size", "epochs", "lr", "optimizer", "net.width", "net.rate",
+        "net.act",
+    ]  # fmt: skip
+    assert space["net.width"].nearest(space["net.width"].initial) == 6
+    assert space["net.rate"].initial == 0.25
+    assert space.conditions["net.width"] == ("model", (NET,))
+    again = [parse(each.name, each.text) for each in space.hyperparameters]
+    assert again == list(space.hyperparameters)
+
+
+def test_a_toml_file_has_a_table_for_it() -> None:
+    text = f'model = "{NET}"\n[net]\nwidth = "4:16:log"\nact = ["a", "b"]\n'
+    assert parse_toml(text, "s.toml") == {
+        "model": NET, "net.width": "4:16:log", "net.act": "a,b",
+    }  # fmt: skip
+
+
+def test_a_range_of_another_network_is_refused() -> None:
+    with pytest.raises(UsageError) as caught:
+        build({"net.width": "4"})
+    assert str(caught.value) == (
+        "--set width is for a network of your own, and --model is mlp here."
+    )
+
+
+def table(path: Path) -> str:
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(60, 4))
+    lines = [f"{','.join(f'{v:.3f}' for v in row)},{row[0] > row[1]}" for row in x]
+    path.write_text("\n".join(["a,b,c,d,y", *lines]) + "\n")
+    return str(path)
+
+
+def test_a_network_is_searched_beside_a_perceptron_and_used(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(own, "_named", {})
+    shutil.copy(FILE, tmp_path / "mine.py")
+    source, db = table(tmp_path / "t.csv"), tmp_path / "t.db"
+    space = {"model": "mlp,mine.py:Net", "net.width": "4,8", "epochs": 3, "units": 4}
+    view = search(source, "y", trials=6, space=space, db=db)
+    models = {trial.params["model"] for trial in view.trials()}
+    assert models == {"mlp", "mine.py:Net"}
+    ours = next(t for t in view.trials() if t.params["model"] == "mine.py:Net" and t.value)
+    assert "net.width" in ours.params
+
+    monkeypatch.setattr(own, "_named", {})  # as in a command of its own
+    made = ["refit", "--db", str(db), "--trial", str(ours.number), "-o", "m.nnt"]
+    refused = RUN.invoke(app, made)
+    assert isinstance(refused.exception, UsageError)
+    assert str(refused.exception).endswith("--network mine.py:Net")
+    assert RUN.invoke(app, [*made, "--network", "mine.py:Net"]).exit_code == 0
+
+    monkeypatch.setattr(own, "_named", {})
+    asked = ["predict", "m.nnt", source]
+    assert str(RUN.invoke(app, asked).exception).endswith("--network mine.py:Net")
+    shown = RUN.invoke(app, [*asked, "--network", "mine.py:Net"])
+    assert set(shown.stdout.split()[1:]) <= {"true", "false", "True", "False"}
+    assert bundle.read("m.nnt").shapes[0].file == "mine.py"
+
+
+def test_a_network_that_changed_is_another_study(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = FILE.read_text()
+    (tmp_path / "mine.py").write_text(code)
+    source, db = table(tmp_path / "t.csv"), tmp_path / "t.db"
+    space = {"model": "mine.py:Net", "epochs": 1}
+    search(source, "y", trials=1, space=space, db=db)
+    (tmp_path / "mine.py").write_text(code + "\n")
+    with pytest.raises(Exception, match="network sha256"):
+        search(source, "y", trials=2, space=space, db=db)
+    assert len(study.read(db).trials()) == 1
