@@ -18,6 +18,7 @@ from nntune.cli import main
 from nntune.errors import NotFoundError, RefusedError, UsageError
 from nntune.report.page import page
 from nntune.study import View
+from nntune.verdict.findings import findings
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -104,6 +105,8 @@ def test_a_report_has_every_part_for_its_task(tmp_path: Path, task: str, figures
     assert "On 69 test rows 0.25 (95%: 0.2 to 0.3)." in content
     assert "of it was luck" in content
     assert "logistic regression" in content
+    for finding in findings(view):
+        assert f"{finding.name} : {finding.sentence}" in content
     assert "nntune search table.csv --target y --study made-" in content
     for tag, attrs in Page(found).tags:
         if tag == "svg" and attrs.get("role") == "img":

@@ -1,15 +1,29 @@
 """Results on standard output, in a terminal or a pipe."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 
+class Listing(NamedTuple):
+    """Thousands of lines under a heading, which a pipe gets as they are."""
+
+    heading: str
+    lines: str
+
+    def __rich__(self) -> Group:
+        return Group(Text(self.heading, style="bold"), *[Text(self.lines)] * bool(self.lines))
+
+
 def draw(renderable: RenderableType) -> None:
     """Prints on standard output; a pipe gets long lines whole, without blanks at their ends."""
     console = Console(highlight=False, markup=False, emoji=False)
+    if isinstance(renderable, Listing) and not console.is_terminal:
+        print("\n".join(filter(None, renderable)))
+        return
     if console.is_terminal:
         console.print(renderable, soft_wrap=True)
         return
@@ -27,7 +41,7 @@ def grid(*headings: str, right: Collection[str] = ()) -> Table:
     return table
 
 
-def listing(columns: Mapping[str, Sequence[str]], left: Collection[str] = ()) -> RenderableType:
+def listing(columns: Mapping[str, Sequence[str]], left: Collection[str] = ()) -> Listing:
     """As `grid` looks, of thousands of rows: rich's table takes a millisecond for each.
 
     Args:
@@ -40,4 +54,4 @@ def listing(columns: Mapping[str, Sequence[str]], left: Collection[str] = ()) ->
         align = str.ljust if heading in left else str.rjust
         aligned.append([align(cell, width) for cell in [heading, *cells]])
     first, *rows = ["  ".join(row).rstrip() for row in zip(*aligned, strict=True)]
-    return Group(Text(first, style="bold"), *([Text("\n".join(rows))] if rows else []))
+    return Listing(first, "\n".join(rows))

@@ -10,6 +10,7 @@ from nntune.report import svg
 from nntune.report.figure import Chart, Figure
 from nntune.report.sections import Section, Tabled, headline, sections, tabled
 from nntune.study import View
+from nntune.verdict.findings import findings
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -45,7 +46,7 @@ def page(view: View) -> str:
         title=f"{view.name}: {data['target']}",
         subtitle=f"{data['task']} from {data['source']}, tuned with nntune",
         headline=headline(view),
-        findings=[],
+        findings=findings(view),
         sections=found,
     )
 

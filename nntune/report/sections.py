@@ -143,9 +143,7 @@ def _interval(found: dict[str, Any]) -> str:
 
 
 def _winner(view: View) -> Section:
-    best = winner(view)
-    confirmation = view.confirmation()
-    trial = view.trial(confirmation["winner"]) if confirmation else best
+    trial = winner(view)
     params = view.space.params(trial.params)
     rows = [
         (name, plain(value), _stands(view, name, value), view.space[name].text)
@@ -181,6 +179,8 @@ def _leaderboard(view: View, confirmation: dict[str, Any] | None) -> Tabled:
     """What was confirmed and the baselines by their values, then the other trials."""
     tuned = [each.name for each in view.space.hyperparameters if not each.fixed]
     known = {c["trial"]: c for c in confirmation["candidates"]} if confirmation else {}
+    if confirmation:  # the seeds that ranked the winner first flatter it
+        known[confirmation["winner"]] = confirmation["confirmed"]
     sign = -1 if view.direction == "maximize" else 1
     ranked: list[tuple[float, Row]] = []
     for trial in view.listed(top=_LONGEST):
@@ -199,7 +199,7 @@ def _leaderboard(view: View, confirmation: dict[str, Any] | None) -> Tabled:
         cells = [baseline["label"], "baseline", "-", value, *empty, chosen]
         ranked.append((sign * baseline["value"], Row(tuple(cells), "baseline")))
     headings = ["trial", "state", view.definition.metric, *["confirmed"] * bool(known), "epoch",
-                *tuned, "why it ended"]  # fmt: skip
+                *tuned, "end"]  # fmt: skip
     rows = [row for _, row in sorted(ranked, key=lambda each: each[0])]
     return tabled("Leaderboard", headings, [r.cells for r in rows], [r.mark for r in rows])
 
