@@ -49,7 +49,7 @@ def dialect(
         found = _resniffed(con, path, name, found)
     elif found.delimiter == "," and (mark := _beside_decimal_commas(path)):
         found = _sniff(con, path, name, f", delim={ducks.literal(mark)}")
-    first = _first_row(con, path, found)
+    first = _first_row(con, path, name, found)
     numbered = [str(i) for i in range(len(first))]
     header = found.header
     hints = {hint} if isinstance(hint, str) else set(hint or ())
@@ -120,13 +120,22 @@ def refuse_uneven_rows(path: Path, name: str, delimiter: str) -> None:
                 )
 
 
-def _first_row(con: "DuckDBPyConnection", path: Path, found: Dialect) -> list[str]:
-    row = con.execute(
-        f"""select * from read_csv({ducks.literal(path)}, all_varchar=true, auto_detect=false,
+def _first_row(
+    con: "DuckDBPyConnection", path: Path, name: str, found: Dialect
+) -> list[str]:  # (columns,)
+    import duckdb
+
+    query = f"""
+        select * from read_csv({ducks.literal(path)}, all_varchar=true, auto_detect=false,
             null_padding=true, parallel=false, columns={_struct(["VARCHAR"] * len(found.types))},
             {found.options(header=False)}) limit 1"""
-    ).fetchone()
-    return [(cell or "").strip() for cell in row or ()]
+    try:
+        row = con.execute(query).fetchone() or ()
+    except duckdb.Error as error:
+        raise DataError(complaint(name, str(error))) from None
+    if len(row) != len(found.types):
+        raise DataError(complaint(name, ""))
+    return [(cell or "").strip() for cell in row]
 
 
 def _struct(types: list[str]) -> str:
@@ -212,6 +221,8 @@ def complaint(name: str, message: str) -> str:
     """
     line = re.search(r"on Line: (\d+)", message)
     place = f"{name}, line {line[1]}" if line else name
+    if "Out of Memory" in message:
+        return f"there is not enough memory to read {name}; --subsample reads a part of its rows"
     count = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
     if count:
         return f"{place}: {count[2]} values where {count[1]} are expected"
