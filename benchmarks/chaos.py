@@ -3,13 +3,14 @@
     python -m benchmarks.chaos [--faults 300] [--seconds 240] [--log chaos.jsonl] [--seed 0]
 
 Each episode is a search by two workers on the penguins, on a small file system of its own where
-that may be mounted. It grows by a bracket a fault: each strikes at a random moment of a search that
-is at work. At the end the study has to be the one of a search to which nothing happened. One line a
+that may be mounted. A dozen faults strike at random moments; what ends it is followed by the same
+command. At the end the study has to be the one of a search to which nothing happened. One line a
 fault goes to the log, so that a call goes on where the one before stopped; the table is of all.
 Linux only.
 """
 
 import argparse
+import hashlib
 import json
 import random
 import shutil
@@ -19,27 +20,34 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.faults import FAULTS, NAME, Ended, Scene, prepared
 from nntune import study
+from nntune.errors import Error
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = "48m"  # of the file system
-FAULTS_AN_EPISODE, BRACKET = 4, 32
+FAULTS_AN_EPISODE, TRIALS = 12, 384
 SEARCH = [
     sys.executable, "-m", "nntune", "search", str(ROOT / "studies" / "penguins.csv"),
-    "-t", "species", "--epochs", "27", "--units", "8,16,32", "--workers", "2", "--trials",
+    "-t", "species", "--epochs", "27", "--units", "8,16,32", "--workers", "2",
 ]  # fmt: skip
 
-Facts = list[tuple[object, ...]]
 Line = dict[str, Any]
+
+
+class Undisturbed(NamedTuple):
+    """The study to which nothing happened."""
+
+    definition: dict[str, Any]
+    facts: str
 
 
 def main() -> None:
@@ -51,22 +59,27 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=sorted(FAULTS), help="one kind of fault")
     chosen = parser.parse_args()
-    lines = [json.loads(text) for text in _text(chosen.log).splitlines()]
+    first, *lines = [json.loads(text) for text in _text(chosen.log).splitlines()] or [None]
     until = time.monotonic() + chosen.seconds
     with _file_system() as (folder, skipped):
         skipped += [text.partition(":")[0] for text in _noted(prepared(folder))]
         kinds = [chosen.only] if chosen.only else [k for k in FAULTS if k not in skipped]
-        undisturbed, definition = _undisturbed(folder)
+        undisturbed = Undisturbed(*first) if first else _undisturbed(folder)
+        _append(chosen.log, [] if first else [list(undisturbed)])
         while len(lines) < chosen.faults and time.monotonic() < until:
             episode = max((line["episode"] for line in lines), default=-1) + 1
             moments = random.Random(f"{chosen.seed} {episode}")
-            found = _episode(folder, episode, _drawn(kinds, lines, moments), moments,
-                             undisturbed, definition)  # fmt: skip
+            drawn = _drawn(kinds, lines, moments)
+            found = _episode(folder, episode, drawn, moments, undisturbed)
+            _append(chosen.log, found)
             lines += found
-            with chosen.log.open("a") as file:
-                file.writelines(json.dumps(line) + "\n" for line in found)
     Console().print(shown(lines))
     sys.exit(any(_is_bad(line) for line in lines))
+
+
+def _append(log: Path, lines: Sequence[object]) -> None:
+    with log.open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def _text(path: Path) -> str:
@@ -98,25 +111,30 @@ def _file_system() -> Iterator[tuple[Path, list[str]]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _undisturbed(folder: Path) -> tuple[Facts, study.Definition]:
-    scene = Scene(folder / "undisturbed", SEARCH, random.Random(0))
+def _undisturbed(folder: Path) -> Undisturbed:
+    """What a search comes to if nothing happens to it."""
+    scene = Scene(folder / "undisturbed", [*SEARCH, "--trials", str(TRIALS)], random.Random(0))
     scene.folder.mkdir()
-    scene.trials = BRACKET * FAULTS_AN_EPISODE
     scene.start()
     ended = scene.ended()
     if ended.code:
         raise RuntimeError(ended.messages)
-    return facts(scene.path), study.read(scene.path).definition
+    definition = json.loads(study.read(scene.path).definition.to_json())
+    return Undisturbed(definition, _facts(scene.path))
 
 
-def facts(path: Path) -> Facts:
-    """All that is known of the trials but when, how long and how often they were trained."""
-    view = study.read(path)
-    return [
-        (t.number, t.state, repr(t.params), t.value, t.epoch, repr(t.rungs), t.reason, t.bracket,
-         t.loss, repr(view.curve(t.number)), view.weights(t.number))
-        for t in sorted(view.trials())
-    ]  # fmt: skip
+def _facts(path: Path) -> str:
+    """Hash of all that is known of the trials but when, how long and how often they trained."""
+    try:
+        view = study.read(path)
+        facts = [
+            (t.number, t.state, t.params, t.value, t.epoch, t.rungs, t.reason, t.bracket, t.loss,
+             view.curve(t.number), view.weights(t.number))
+            for t in sorted(view.trials())
+        ]  # fmt: skip
+    except Error as error:
+        return str(error)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def _drawn(kinds: list[str], lines: list[Line], moments: random.Random) -> list[str]:
@@ -128,65 +146,80 @@ def _drawn(kinds: list[str], lines: list[Line], moments: random.Random) -> list[
 
 
 def _episode(
-    folder: Path, episode: int, kinds: list[str], moments: random.Random,
-    undisturbed: Facts, definition: study.Definition,
-) -> list[Line]:  # fmt: skip
+    folder: Path, episode: int, kinds: list[str], moments: random.Random, undisturbed: Undisturbed
+) -> list[Line]:
     """Faults on one study, one after the other; what became of it."""
-    scene = Scene(folder / f"episode-{episode}", SEARCH, moments)
+    scene = Scene(folder / f"episode-{episode}", [*SEARCH, "--trials", str(TRIALS)], moments)
     scene.folder.mkdir()
+    definition = study.Definition.from_json(json.dumps(undisturbed.definition))
     study.open_writer(scene.path, NAME, definition).close()
-    lines, known = [], dict[int, tuple[object, ...]]()
+    lines: list[Line] = []
     for kind in kinds:
-        scene.trials += BRACKET
-        line, known = _struck(scene, kind, known)
-        lines.append(line | {"episode": episode})
+        lines.append(_struck(scene, kind, lines))
+        lines[-1]["episode"] = episode
+        if lines[-1]["done"]:
+            break
+    if scene.is_running():
+        _note(lines, _ended(scene))
     if not any(line["hung"] for line in lines):
-        scene.trials = BRACKET * FAULTS_AN_EPISODE
         scene.start()
-        ended = _ended(scene)
-        lines[-1]["traceback"] |= "Traceback" in ended.messages
-        lines[-1]["said"] += ended.messages if ended.code else ""
-    equal = _equal(scene.path, undisturbed)
+        _note(lines, _ended(scene))
+    equal = _facts(scene.path) == undisturbed.facts
     shutil.rmtree(scene.folder)
     return [line | {"equal": equal} for line in lines]
 
 
-def _struck(
-    scene: Scene, kind: str, known: dict[int, tuple[object, ...]]
-) -> tuple[Line, dict[int, tuple[object, ...]]]:
-    """One fault: a search is started, hurt at a random moment, and watched to its end."""
+def _struck(scene: Scene, kind: str, before: list[Line]) -> Line:
+    """One fault at a random moment of a search that is at work."""
     fault = FAULTS[kind]
-    scene.start(*fault.flags)
-    scene.until_it_is_at_work()
-    at_work = scene.process.poll() is None
-    before = _ended_trials(scene.path) or known
-    began, hung = time.monotonic(), False
+    if scene.is_running() and fault.flags:
+        scene.process.terminate()
+        _note(before, _ended(scene), 143)
+    if not scene.is_running():
+        scene.start(*fault.flags)
+    at_work = scene.is_at_work()
+    known, began = _ended_trials(scene.path), time.monotonic()
+    line: Line = {
+        "kind": kind, "at_work": at_work, "code": None, "hung": False, "unexpected": False,
+        "lost": 0, "duplicated": 0, "traceback": False, "said": "", "done": False,
+    }  # fmt: skip
     try:
         ended = fault.strike(scene)
     except subprocess.TimeoutExpired:
-        hung, ended = True, _ended(scene, kill=True)
-    after = _ended_trials(scene.path)
-    lost = sum(after.get(number) != facts for number, facts in before.items())
-    tracebacks = ended.messages.count("Traceback")
-    expected = int(ended.code == 1 and kind == "exception in every training")
-    line = {
-        "kind": kind, "at_work": at_work, "code": ended.code, "hung": hung,
-        "unexpected": ended.code not in fault.ends, "lost": lost if fault.keeps else 0,
-        "duplicated": _duplicates(scene.path), "traceback": tracebacks > expected,
-        "seconds": round(time.monotonic() - began, 2),
-        "said": ended.messages if ended.code not in fault.ends or tracebacks > expected else "",
-    }  # fmt: skip
-    return line, after
-
-
-def _ended(scene: Scene, *, kill: bool = False) -> Ended:
-    if kill:
+        line["hung"] = True
         scene.process.kill()
+        ended = scene.ended()
+    if ended is not None:
+        _note([line], ended, *fault.ends)
+    after = _ended_trials(scene.path)
+    if fault.keeps:
+        line["lost"] = sum(after.get(number) != facts for number, facts in known.items())
+    line["duplicated"] = _duplicates(scene.path)
+    line["seconds"] = round(time.monotonic() - began, 2)
+    line["done"] = len(after) == TRIALS
+    return line
+
+
+def _note(lines: list[Line], ended: Ended, *codes: int) -> None:
+    """How a search ended belongs to the last fault that struck it."""
+    if not lines:
+        return
+    line = lines[-1]
+    tracebacks = ended.messages.count("Traceback")
+    is_shown_once = tracebacks == 1 and line["kind"] == "exception in every training"
+    line["code"] = ended.code
+    line["unexpected"] |= ended.code not in (codes or (0,))
+    line["traceback"] |= tracebacks > is_shown_once
+    if line["unexpected"] or line["traceback"]:
+        line["said"] += ended.messages
+
+
+def _ended(scene: Scene) -> Ended:
     try:
         return scene.ended()
     except subprocess.TimeoutExpired:
         scene.process.kill()
-        return Ended(-9, "Traceback: it hung")
+        return Ended(scene.ended().code, "it hung: no end after so many seconds")
 
 
 def _ended_trials(path: Path) -> dict[int, tuple[object, ...]]:
@@ -205,14 +238,6 @@ def _duplicates(path: Path) -> int:
         query = "SELECT count(*) - count(DISTINCT number) FROM trials"
         return int(connection.execute(query).fetchone()[0])
     return 0
-
-
-def _equal(path: Path, undisturbed: Facts) -> bool:
-    try:
-        return facts(path) == undisturbed
-    except Exception as error:
-        print(f"the study cannot be read: {error}", file=sys.stderr)
-        return False
 
 
 def _is_bad(line: Line) -> bool:

@@ -99,7 +99,6 @@ class Scene:
     def __init__(self, folder: Path, command: list[str], moments: random.Random) -> None:
         self.folder, self.moments = folder, moments
         self.path = folder / "studies" / f"{NAME}.db"
-        self.trials = 0  # that the next search shall come to
         self._command = command
         self._process: subprocess.Popen[str] | None = None
 
@@ -113,21 +112,24 @@ class Scene:
         temporary = self.folder / "tmp"
         temporary.mkdir(exist_ok=True)
         self._process = subprocess.Popen(
-            [*self._command, str(self.trials), *flags],
-            cwd=self.folder, text=True, start_new_session=True,
+            [*self._command, *flags], cwd=self.folder, text=True, start_new_session=True,
             env={**os.environ, "TMPDIR": str(temporary), **environment},
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
 
-    def until_it_is_at_work(self) -> None:
-        """Returns after a few transactions of the search, or at its end."""
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def is_at_work(self) -> bool:
+        """Waits for a few transactions of the search; False if it came to its end meanwhile."""
         log, seen = self.path.with_name(f"{self.path.name}-wal"), set[int]()
         count, until = self.moments.randrange(1, 5), time.monotonic() + PATIENCE
         while len(seen) < count and self.process.poll() is None and time.monotonic() < until:
             with suppress(OSError):
                 seen.add(log.stat().st_mtime_ns)
             time.sleep(0.002)
-        time.sleep(self.moments.uniform(0, 0.2))
+        time.sleep(self.moments.uniform(0, 0.1))
+        return self.is_running()
 
     def ended(self) -> Ended:
         """Waits for the search's end.
@@ -136,7 +138,8 @@ class Scene:
             TimeoutExpired: it hangs.
         """
         _, messages = self.process.communicate(timeout=PATIENCE)
-        return Ended(self.process.returncode, messages)
+        code, self._process = self.process.returncode, None
+        return Ended(code, messages)
 
     def workers(self) -> list[int]:
         main = self.process.pid
@@ -151,13 +154,13 @@ class Fault(NamedTuple):
     """One kind of fault.
 
     Attributes:
-        strike: does it to a search that is at work.
+        strike: does it to a search that is at work; says how that ended, unless it goes on.
         ends: exit codes that may follow; 0 is a search that went on to its end.
         keeps: whether finished trials must be the same right after it.
         flags: for the search.
     """
 
-    strike: Callable[[Scene], Ended]
+    strike: Callable[[Scene], Ended | None]
     ends: tuple[int, ...] = (0,)
     keeps: bool = True
     flags: tuple[str, ...] = ()
@@ -178,48 +181,41 @@ def _at_main(number: int) -> Callable[[Scene], Ended]:
     return strike
 
 
-def kill_a_worker(scene: Scene) -> Ended:
+def kill_a_worker(scene: Scene) -> None:
     _signalled(scene, scene.workers()[:1], signal.SIGKILL)
-    return scene.ended()
 
 
-def kill_all_workers(scene: Scene) -> Ended:
+def kill_all_workers(scene: Scene) -> None:
     _signalled(scene, scene.workers(), signal.SIGKILL)
-    return scene.ended()
 
 
-def kill_the_fork_server(scene: Scene) -> Ended:
+def kill_the_fork_server(scene: Scene) -> None:
     _signalled(scene, [*scene.fork_servers(), *scene.workers()], signal.SIGKILL)
-    return scene.ended()
 
 
-def stop_all_for_a_second(scene: Scene) -> Ended:
+def stop_all_for_a_second(scene: Scene) -> None:
     """As a laptop does that sleeps."""
     everyone = list(family(scene.process.pid))
     _signalled(scene, everyone, signal.SIGSTOP)
     time.sleep(1)
     _signalled(scene, everyone[::-1], signal.SIGCONT)
-    return scene.ended()
 
 
-def stop_a_worker_for_a_second(scene: Scene) -> Ended:
+def stop_a_worker_for_a_second(scene: Scene) -> None:
     stopped = scene.workers()[:1]
     _signalled(scene, stopped, signal.SIGSTOP)
     time.sleep(1)
     _signalled(scene, stopped, signal.SIGCONT)
-    return scene.ended()
 
 
-def hang_a_worker(scene: Scene) -> Ended:
+def hang_a_worker(scene: Scene) -> None:
     _signalled(scene, scene.workers()[:1], signal.SIGSTOP)
-    return scene.ended()
 
 
-def take_a_workers_memory(scene: Scene) -> Ended:
+def take_a_workers_memory(scene: Scene) -> None:
     for pid in scene.workers()[:1]:
         with suppress(OSError):
             resource.prlimit(pid, resource.RLIMIT_AS, (1 << 20, 1 << 20))
-    return scene.ended()
 
 
 def fill_the_disk(scene: Scene) -> Ended:
@@ -248,26 +244,24 @@ def move_the_folder_away(scene: Scene) -> Ended:
 
 def remove_the_shared_examples(scene: Scene) -> Ended:
     shutil.rmtree(scene.folder / "tmp", ignore_errors=True)
-    return kill_all_workers(scene)
+    kill_all_workers(scene)
+    return scene.ended()
 
 
-def lock_the_database(scene: Scene) -> Ended:
+def lock_the_database(scene: Scene) -> None:
     with closing(sqlite3.connect(scene.path, timeout=30, isolation_level=None)) as other:
         with suppress(sqlite3.OperationalError):
             other.execute("BEGIN IMMEDIATE")
         time.sleep(2)
         with suppress(sqlite3.OperationalError):
             other.execute("ROLLBACK")
-    return scene.ended()
 
 
-def search_twice_at_once(scene: Scene) -> Ended:
+def search_twice_at_once(scene: Scene) -> Ended | None:
     second = Scene(scene.folder, scene._command, scene.moments)
-    second.trials = scene.trials
     second.start()
     refused = second.ended()
-    first = scene.ended()
-    return first if refused.code in (0, 5) and "Traceback" not in refused.messages else refused
+    return None if refused.code == 5 else refused
 
 
 def _after_a_kill(spoil: Callable[[Scene], None]) -> Callable[[Scene], Ended]:
@@ -334,10 +328,10 @@ def make_the_folder_read_only(scene: Scene) -> Ended:
         subprocess.run(["umount", studies], check=True)
 
 
-def _restarted(**environment: str) -> Callable[[Scene], Ended]:
+def _restarted(*, to_its_end: bool = False, **environment: str) -> Callable[[Scene], Ended | None]:
     """The search is killed and goes on in another environment."""
 
-    def strike(scene: Scene) -> Ended:
+    def strike(scene: Scene) -> Ended | None:
         scene.process.kill()
         scene.ended()
         for mark in scene.folder.glob("chaos-*"):
@@ -346,7 +340,7 @@ def _restarted(**environment: str) -> Callable[[Scene], Ended]:
         if "PYTHONPATH" in named:
             named["PYTHONPATH"] += f":{os.environ.get('PYTHONPATH', '')}"
         scene.start(**named)
-        return scene.ended()
+        return scene.ended() if to_its_end else None
 
     return strike
 
@@ -369,7 +363,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "exception in training": Fault(_restarted(PYTHONPATH=SITE_PATH, NNTUNE_CHAOS="error 2")),
     "exception in every training": Fault(
-        _restarted(PYTHONPATH=SITE_PATH, NNTUNE_CHAOS="error 9999"), (0, 1)
+        _restarted(to_its_end=True, PYTHONPATH=SITE_PATH, NNTUNE_CHAOS="error 9999"), (0, 1)
     ),
     "clock set back": Fault(_restarted(LD_PRELOAD="{parent}/site/clock.so")),
     "disk full": Fault(fill_the_disk, (0, 3, 5)),

@@ -18,7 +18,7 @@ from nntune.errors import AllFailedError
 from nntune.failures import Rescue
 from nntune.metrics import METRICS
 from nntune.proposals import Proposer
-from nntune.pruners import Rung, going_on
+from nntune.pruners import Reached, Rung, going_on
 from nntune.space import Space, Value
 from nntune.stacks import epoch_seconds, shape_of, stacks
 from nntune.stops import Budget, met, spent
@@ -105,7 +105,7 @@ class Search:
         self._trials: dict[int, Trial] = {}
         self._brackets: dict[int, list[int]] = defaultdict(list)
         self._states: Counter[str] = Counter()
-        self._reached: dict[int, dict[int, tuple[float, ...]]] = {r: {} for r in self._plan.rungs}
+        self._reached = {rung: Reached() for rung in self._plan.rungs}
         self._best: Trial | None = None
         self._budget, self._rescue = Budget(), Rescue(workers.renew)
         self._keep_count, self._kept = keep, list[Trial]()  # whose weights stay, the best first
@@ -239,13 +239,17 @@ class Search:
         """Of members with a value at a rung, those that the pruner keeps; at the last one all."""
         if rung == self._plan.rungs[-1]:
             return set(scored)
-        here = {n: self._rank(member.value, member.loss) for n, member in scored.items()}
-        seen = self._reached[rung] | here
-        mine = {n: seen[n] for n in self._brackets[bracket] if n in seen}
-        complete = {n: seen[n] for n in seen if self._trials[n].state == "complete"}
+        pruner, reached = self._definition.pruner, self._reached[rung]
+        for number, member in scored.items():
+            reached.keep(number, self._rank(member.value, member.loss))
+        ranks = reached.ranks
+        mine = {n: ranks[n] for n in self._brackets[bracket] if n in ranks}
+        complete = {n: ranks[n] for n in ranks if self._trials[n].state == "complete"} if (
+            pruner == "median"
+        ) else {}  # fmt: skip
         place, count = self._plan.rungs.index(rung), len(self._plan.rungs)
-        reached = Rung(bracket, place, count, mine, seen, complete)
-        return going_on(self._definition.pruner, reached, self._plan.eta)
+        here = Rung(bracket, place, count, mine, reached.order, complete)
+        return going_on(pruner, here, self._plan.eta)
 
     def _tell(self, outcomes: Sequence[Outcome], members: Mapping[int, Progress]) -> None:
         trials = [self._trials[outcome.number].with_outcome(outcome) for outcome in outcomes]
@@ -281,13 +285,13 @@ class Search:
 
     def _keep_ranks(self, trial: Trial) -> None:
         """Its rank at each rung that it reached, or ended well before."""
-        for rung, ranks in self._reached.items():
+        for rung, reached in self._reached.items():
             value = trial.rungs.get(rung)
             if value is None and trial.state == "complete" and max(trial.rungs, default=0) < rung:
                 value = trial.value
             if value is not None:
                 loss = trial.losses.get(rung, trial.loss or 0.0)
-                ranks[trial.number] = self._rank(value, loss)
+                reached.keep(trial.number, self._rank(value, loss))
 
     def _rank(self, value: float, loss: float) -> tuple[float, ...]:
         return (value if self._minimize else -value, loss)

@@ -279,7 +279,7 @@ class BatchTPESampler(BaseSampler):
         running = [
             trial.params
             for trial in trials
-            if isinstance(trial, FrozenTrial) and trial.state == TrialState.RUNNING
+            if not isinstance(trial, Observation) and trial.state == TrialState.RUNNING
         ]
         picks = _picks(history, _cells(history.dimensions, running), maximize, count, draw)
         within = draw.random(picks.shape)

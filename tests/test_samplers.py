@@ -10,7 +10,7 @@ from test_search import definition, facts, searched
 from nntune import study
 from nntune.errors import UsageError
 from nntune.proposals import Proposer
-from nntune.pruners import PRUNERS, Rung, going_on
+from nntune.pruners import PRUNERS, Rung, going_on, ordered
 from nntune.samplers import check
 from nntune.session import SAMPLERS
 from nntune.space import Space, build
@@ -132,7 +132,7 @@ def test_a_pruner_decides_alike_with_two_workers_and_in_two_calls(
 def at(bracket: int, place: int, mine: dict[int, float], complete: list[float]) -> Rung:
     ranks = {number: (value,) for number, value in mine.items()}
     others = {100 + number: (value,) for number, value in enumerate(complete)}
-    return Rung(bracket, place, 3, ranks, ranks | others, others)
+    return Rung(bracket, place, 3, ranks, ordered(ranks | others), others)
 
 
 NINE = {number: float(number) for number in range(9)}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nntune import study
 from nntune.errors import AllFailedError
 from nntune.proposals import Proposer
-from nntune.pruners import survivors
+from nntune.pruners import Rank, Reached, ordered, survivors
 from nntune.search import Plan, Search, Update, rungs
 from nntune.space import Space, build
 from nntune.stacks import shape_of, stacks, working_set
@@ -116,7 +116,7 @@ def test_survivors_are_the_best_of_the_bracket(
     eta: int,
     least: int,
 ) -> None:
-    seen = others | bracket
+    seen = ordered(others | bracket)
     going_on = survivors(bracket, seen, eta, least)
     own = sorted(bracket, key=lambda number: (bracket[number], number))
     assert going_on == set(own[: len(going_on)])
@@ -126,7 +126,16 @@ def test_survivors_are_the_best_of_the_bracket(
 
 def test_a_bracket_alone_keeps_a_third_and_ties_go_to_the_earlier() -> None:
     bracket = dict.fromkeys(range(32), (0.5, 0.0))
-    assert survivors(bracket, bracket, 3, 1) == set(range(10))
+    assert survivors(bracket, ordered(bracket), 3, 1) == set(range(10))
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), ranks)))
+def test_ranks_are_in_order_and_each_trial_has_its_last(kept: list[tuple[int, Rank]]) -> None:
+    reached = Reached()
+    for number, rank in kept:
+        reached.keep(number, rank)
+    assert reached.ranks == dict(kept)
+    assert reached.order == ordered(dict(kept))
 
 
 configurations = st.fixed_dictionaries(

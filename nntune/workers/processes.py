@@ -83,7 +83,9 @@ class Processes(_OnThisMachine):
         self, task: Callable[..., Result], /, *arguments: Any, **named: Any
     ) -> "Future[Result]":
         with suppress(BrokenExecutor):  # a worker died since the last call
-            return self._started().submit(task, *arguments, **named)
+            with suppress(EOFError, ConnectionError):  # so did what the workers fork from
+                return self._started().submit(task, *arguments, **named)
+            self.renew()
         self._pool = None
         return self._started().submit(task, *arguments, **named)
 
