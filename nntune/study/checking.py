@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nntune.space import Space, parse
-from nntune.study.database import TABLES, Stored, definition_of, reading, stored_studies
+from nntune.study.database import NONSENSE, TABLES, Stored, definition_of, reading, stored_studies
 from nntune.study.rows import load_trials
 
 _OF_TRIALS = (
@@ -26,9 +26,10 @@ _TRIGGERS = tuple(
 )
 _LOST = "lost in a damaged file"
 _MINE = "study_id IN (SELECT study_id FROM nntune_study)"
+_MOST = 1_000_000  # trials of a study; larger numbers are no numbers of trials
 _GAPS = f"""
     WITH RECURSIVE places (study_id, number, most) AS (
-        SELECT study_id, 0, max(number) FROM trials WHERE {_MINE} GROUP BY study_id
+        SELECT study_id, 0, min(max(number), {_MOST}) FROM trials WHERE {_MINE} GROUP BY study_id
         UNION ALL SELECT study_id, number + 1, most FROM places WHERE number < most
     ) SELECT study_id, number FROM places
       EXCEPT SELECT study_id, number FROM trials"""
@@ -94,6 +95,11 @@ RULES = (
     Rule(
         "{count} trials of one study share a number with another",
         f"SELECT number FROM trials WHERE {_MINE} GROUP BY study_id, number HAVING count(*) > 1",
+    ),
+    Rule(
+        "{count} trials have numbers that none can have",
+        f"SELECT trial_id FROM trials WHERE {_MINE} AND (typeof(number) <> 'integer' "
+        f"OR number NOT BETWEEN 0 AND {_MOST})",
     ),
     Rule(
         "{count} trials lack nntune's part of what is known of them",
@@ -174,7 +180,7 @@ def _unreadable(connection: sqlite3.Connection, path: Path) -> Iterator[Problem]
             continue
         try:
             definition_of(study)
-        except (ValueError, KeyError, TypeError):
+        except NONSENSE:
             yield Problem(f"the definition of study '{study.name}' cannot be read", False)
             continue
         broken = len(list(unreadable_trials(connection, study)))
@@ -204,7 +210,7 @@ def _unreadable_of(
     try:
         trials = load_trials(connection, trial_ids)
         lacking = [None in space.params(trial.params).values() for trial in trials]
-    except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError):
+    except NONSENSE:
         if len(trial_ids) == 1:
             yield trial_ids[0]
             return

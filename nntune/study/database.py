@@ -106,10 +106,30 @@ def _reading_server(server: Server) -> Iterator[Session]:
 @contextmanager
 def _reading_file(path: Path) -> Iterator[sqlite3.Connection]:
     _check_is_sqlite(path)
-    with faults(path, "cannot be read"), _open(path) as connection:
+    with faults(path, "cannot be read"), _open(path) as connection, sense(path):
         connection.execute("BEGIN")  # all answers from one state of the file
         _check_is_optuna(connection, path)
         yield connection
+
+
+# What values raise that no one ever wrote there: a text for a number, a choice that there is not.
+NONSENSE = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RecursionError)
+
+
+@contextmanager
+def sense(path: Path) -> Iterator[None]:
+    """A file may hold anything: a stranger's, or one that a disk has spoilt.
+
+    Raises:
+        DatabaseError: it holds what cannot be.
+    """
+    try:
+        yield
+    except NONSENSE as error:
+        raise DatabaseError(
+            f"{path} holds what nntune never wrote ({type(error).__name__}: {error}); "
+            "nntune db check says what is wrong."
+        ) from error
 
 
 @contextmanager

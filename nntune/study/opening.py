@@ -19,6 +19,7 @@ from nntune.study.database import (
     faults,
     is_blank,
     reading,
+    sense,
     stored_studies,
 )
 from nntune.study.lock import locked
@@ -185,7 +186,8 @@ def _resumed(
         raise RefusedError(
             f"{path} has a study '{study.name}' that nntune did not make; use --study NAME."
         )
-    old = definition_of(study)
+    with sense(path):
+        old = definition_of(study)
     found = changes(old, definition)
     check(study.name, found, update_space=update_space)
     if not found:

@@ -253,12 +253,12 @@ def read(path: Database, name: str | None = None) -> View:
     """
     with reading(path) as connection:
         found = {study.name: study for study in stored_studies(connection, path)}
-    ours = {key: study for key, study in found.items() if study.definition is not None}
-    only = next(iter(ours)) if len(ours) == 1 else ""
-    chosen = ours.get(only if name is None else name)
-    if chosen is None:
-        raise _not_chosen(path, name, ours, found)
-    return View(path, chosen.name, chosen.study_id, definition_of(chosen))
+        ours = {key: study for key, study in found.items() if study.definition is not None}
+        only = next(iter(ours)) if len(ours) == 1 else ""
+        chosen = ours.get(only if name is None else name)
+        if chosen is None:
+            raise _not_chosen(path, name, ours, found)
+        return View(path, chosen.name, chosen.study_id, definition_of(chosen))
 
 
 def studies(folder_or_path: Database) -> list[Summary]:

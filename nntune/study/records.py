@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
+_OBJECTS = ("data", "space", "training", "versions")  # fields of a definition
+
 
 @dataclass(frozen=True)
 class Definition:
@@ -36,9 +38,20 @@ class Definition:
 
     @classmethod
     def from_json(cls, text: str) -> "Definition":
-        """Read back; keys of a later version are left out."""
+        """Read back; keys of a later version are left out.
+
+        Raises:
+            ValueError: it is no definition.
+        """
         stored = json.loads(text)
-        return cls(**{field.name: stored[field.name] for field in fields(cls)})
+        values = {field.name: stored[field.name] for field in fields(cls)}
+        for name, value in values.items():
+            kind = {"seed": int}.get(name, dict if name in _OBJECTS else str)
+            if not isinstance(value, kind):
+                raise ValueError(f"{name} of a definition is {value!r}")
+        if not all(isinstance(text, str) for text in values["space"].values()):
+            raise ValueError("the space of a definition holds no ranges")
+        return cls(**values)
 
 
 class Outcome(NamedTuple):
