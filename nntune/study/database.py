@@ -117,7 +117,7 @@ NONSENSE = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError,
 
 
 @contextmanager
-def sense(path: Path) -> Iterator[None]:
+def sense(path: Database) -> Iterator[None]:
     """A file may hold anything: a stranger's, or one that a disk has spoilt.
 
     Raises:
