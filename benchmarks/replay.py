@@ -158,6 +158,16 @@ def run(
     return regrets, spent / done
 
 
+def beside(logs: np.ndarray, ours: np.ndarray | None) -> str:
+    """Ratio of the last regrets, the same tables and seeds in pairs, within two standard errors."""
+    if ours is None:
+        return ""
+    ratios = (logs - ours)[:, -1]
+    middle, error = ratios.mean(), ratios.std(ddof=1) / len(ratios) ** 0.5
+    low, high = math.exp(middle - 2 * error), math.exp(middle + 2 * error)
+    return f"{math.exp(middle):.2f} ({low:.2f} to {high:.2f})"
+
+
 def main() -> None:
     """Print one row a sampler."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -171,7 +181,8 @@ def main() -> None:
         print(ABSENT)
         return
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    table = Table(*("sampler", "tables", *map(str, CHECKPOINTS), "ms a trial"))
+    columns = ("sampler", "tables", *map(str, CHECKPOINTS), "ms a trial", "times nntune's regret")
+    table, ours = Table(*columns), dict[str, np.ndarray]()
     for name in chosen.samplers or SAMPLERS:
         for family in ("FCNet", "HPOBench"):
             runs = [
@@ -180,9 +191,13 @@ def main() -> None:
                 if replay.family == family
                 for seed in range(chosen.seeds)
             ]
-            regrets = np.exp(np.log([each[0] for each in runs]).mean(axis=0))
+            logs = np.log([each[0] for each in runs])
+            if name == "nntune":
+                ours[family] = logs
+            regrets = np.exp(logs.mean(axis=0))
             cost = 1e3 * np.mean([each[1] for each in runs])
-            table.add_row(name, family, *(f"{each:.4f}" for each in regrets), f"{cost:.2f}")
+            figures = (f"{each:.4f}" for each in regrets)
+            table.add_row(name, family, *figures, f"{cost:.2f}", beside(logs, ours.get(family)))
     Console().print(table)
 
 

@@ -24,10 +24,11 @@ README = (ROOT / "README.md").read_text()
 DESIGN = (ROOT / "docs" / "design.md").read_text()
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 CLUSTER = (ROOT / "docs" / "cluster.md").read_text()
+SEARCH = (ROOT / "docs" / "search.md").read_text()
 STUDIES = (ROOT / "studies" / "README.md").read_text()
 PAGES = {
-    "README.md": README, "design.md": DESIGN, "cluster.md": CLUSTER, "CHANGELOG.md": CHANGELOG,
-    "studies": STUDIES,
+    "README.md": README, "design.md": DESIGN, "cluster.md": CLUSTER, "search.md": SEARCH,
+    "CHANGELOG.md": CHANGELOG, "studies": STUDIES,
 }  # fmt: skip
 SOURCE = "\n".join(path.read_text() for path in sorted((ROOT / "nntune").rglob("*.py")))
 COMMANDS = typer.main.get_command(app).commands
