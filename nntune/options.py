@@ -48,7 +48,8 @@ Source = Annotated[
     typer.Argument(
         metavar="DATA",
         show_default=False,
-        help="A csv, tsv, parquet, jsonl or npz file (.gz too), - for standard input, "
+        help="A csv, tsv, parquet, jsonl or npz file (.gz too), a folder of pictures with a "
+        "sub-folder a class, - for standard input, "
         "or sklearn:digits, breast_cancer, diabetes, iris, wine.",
     ),
 ]

@@ -170,3 +170,47 @@ def test_nothing_of_a_row_but_what_is_known_before_it_is_a_feature(tmp_path: Pat
     assert roles["z"] == ("ignored", "its past is used")
     assert roles["when"] == ("ignored", "orders the rows")
     assert roles["day"][0] in ("boolean", "categorical")
+
+
+def pictures(folder: Path, sizes: tuple[tuple[int, int], ...] = ((6, 5),), mode: str = "L") -> str:
+    """Twenty pictures each of dark and bright."""
+    image = pytest.importorskip("PIL.Image")
+    draw = np.random.default_rng(0)
+    for place in range(40):
+        name, (height, width) = ("dark", "bright")[place % 2], sizes[place % len(sizes)]
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        shape = (height, width) if mode == "L" else (height, width, 3)
+        pixels = draw.integers(0, 100, shape, np.uint8) + np.uint8(100 * (place % 2))
+        image.fromarray(pixels).save(folder / name / f"{place:03}.png")
+    return str(folder)
+
+
+def test_a_folder_of_pictures_is_a_table_of_pixels(tmp_path: Path) -> None:
+    dataset = load(Request(pictures(tmp_path / "light")))
+    assert (dataset.grid, dataset.classes) == (Grid(1, (6, 5)), ("bright", "dark"))
+    assert (dataset.name, dataset.target) == ("light", "class")
+    colours = load(Request(pictures(tmp_path / "colours", mode="RGB")))
+    assert colours.grid == Grid(3, (6, 5))
+
+
+def test_pictures_of_several_sizes_are_brought_to_one(tmp_path: Path) -> None:
+    source = pictures(tmp_path / "light", ((6, 5), (9, 8)))
+    with pytest.raises(DataError) as caught:
+        load(Request(source))
+    assert str(caught.value) == (
+        "the pictures of light differ in size (6 x 5 and 9 x 8); "
+        "--image HEIGHTxWIDTHx3 brings them to one"
+    )
+    assert load(Request(source, image="4x4x3")).grid == Grid(3, (4, 4))
+    with pytest.raises(UsageError, match="--image 4: for a folder of pictures write"):
+        load(Request(source, image="4"))
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    source = pictures(tmp_path / "light")
+    (tmp_path / "light" / "dark" / "000.png").write_bytes(b"none")
+    with pytest.raises(DataError, match=r"dark/000.png of light cannot be read as a picture"):
+        load(Request(source))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="has no pictures"):
+        load(Request(str(tmp_path / "empty")))

@@ -218,3 +218,19 @@ def test_lags_of_a_damaged_bundle_are_refused(tmp_path: Path) -> None:
     whole = read(bundle)
     with pytest.raises(DataError, match="its lags are no number of rows"):
         Predictor(replace(whole, data={**whole.data, "lags": -1}))
+
+
+def test_a_folder_of_pictures_is_searched_and_predicted(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for place in range(24):
+        folder = tmp_path / "light" / ("dark", "bright")[place % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        image.new("L", (6, 6), 60 + 100 * (place % 2)).save(folder / f"{place}.png")
+    source, db, made = str(tmp_path / "light"), tmp_path / "l.db", tmp_path / "l.nnt"
+    space = {"epochs": 10, "channels": 2, "blocks": 1, "lr": 0.02, "batch_size": 8}
+    search(source, trials=1, space=space, db=db)
+    run("refit", "--db", db, "--as-searched", "-o", made)
+    image.new("RGB", (9, 9), (200, 200, 200)).save(tmp_path / "new.png")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new.png").rename(tmp_path / "new" / "new.png")
+    assert run("predict", made, tmp_path / "new").split() == ["prediction", "bright"]

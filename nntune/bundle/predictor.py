@@ -18,6 +18,7 @@ from nntune.data.table import Table
 from nntune.errors import DataError
 from nntune.families import Own
 from nntune.own import located
+from nntune.trials import Shape
 
 _ROWS = 1 << 14  # encoded at once
 
@@ -40,7 +41,7 @@ class Predictor:
         kinds = {column["name"]: column["kind"] for column in bundle.columns}
         names = [feature.column for feature in self._encoder.features]
         history = _history(bundle.data, names)
-        self.columns = Columns(self._encoder.features, kinds, history)
+        self.columns = Columns(self._encoder.features, kinds, history, _image(bundle))
         if history is not None:
             names = list(dict.fromkeys([*history.columns, *(n for n in names if n in kinds)]))
         self.feature_names_in_ = np.array(names, object)
@@ -120,6 +121,17 @@ class Predictor:
         if not np.isfinite(total).all():
             raise DataError("the network's outputs are no finite numbers; the bundle is of no use")
         return total
+
+
+def _image(bundle: Bundle) -> str | None:
+    """The size of the pictures that the network learnt from, as --image writes it."""
+    asked, shape = bundle.data.get("image"), bundle.shape
+    if isinstance(asked, str):
+        return asked
+    if isinstance(shape, Shape) or shape.grid is None or len(shape.grid.size) != 2:
+        return None
+    height, width = shape.grid.size
+    return f"{height}x{width}x{shape.grid.channels}"
 
 
 def _history(data: dict[str, Any], names: list[str]) -> History | None:

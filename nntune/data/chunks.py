@@ -57,6 +57,7 @@ def chunks(source: str, columns: Columns, doubts: Doubts) -> Iterator[Chunk]:
         DataError: there is no such table, a column is missing, or it holds something else.
     """
     from nntune.data.arrays import read_arrays, read_sklearn
+    from nntune.data.pictures import is_folder, read_pictures
     from nntune.data.reading import read as read_whole
 
     name = shown(source)
@@ -65,6 +66,9 @@ def chunks(source: str, columns: Columns, doubts: Doubts) -> Iterator[Chunk]:
         return
     if columns.history is not None:
         yield Chunk(columns.fitted(read_whole(source), doubts))
+        return
+    if is_folder(source):
+        yield Chunk(columns.fitted(read_pictures(source, columns.image), doubts))
         return
     with _opened(source) as (path, form, stream), closing(_connected()) as con:
         if form == "npz":

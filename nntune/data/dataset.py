@@ -216,7 +216,7 @@ def load_test(request: Request) -> Split:
 
 def describe(request: Request) -> Description:
     """What was understood; the target may be left out."""
-    table = read(request.source, request.target)
+    table = read(request.source, request.target, request.image)
     if request.target is None and table.target is None:
         return _without_target(table, request)
     plan = plan_of(request, table)

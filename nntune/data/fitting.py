@@ -70,11 +70,13 @@ class Columns:
         features: how each is encoded.
         kinds: of each column as it was read for training: 'number', 'string' or 'date'.
         history: of which columns the past is needed; such a table cannot be read in parts.
+        image: the size that pictures are brought to.
     """
 
     features: Sequence[Feature]
     kinds: Mapping[str, str]
     history: History | None = None
+    image: str | None = None
 
     def check(self, names: Sequence[str], source: str) -> None:
         """Refuse a table that lacks one.

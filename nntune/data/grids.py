@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from nntune.data.encoding import Feature, Scale, finite
+from nntune.data.pictures import is_folder
 from nntune.data.request import Request
 from nntune.data.roles import Role, forced
 from nntune.data.table import Rows, Strings, Table, numbers
@@ -46,7 +47,7 @@ def arranged(table: Table, request: Request, left_out: Sequence[str]) -> Table:
     Raises:
         UsageError: the columns are not as many as the grid needs.
     """
-    if request.image is None and not request.series:
+    if (request.image is None and not request.series) or is_folder(request.source):
         return table
     if request.series and table.grid is not None:  # an array says its channels itself
         rows, *steps = table.grid.size

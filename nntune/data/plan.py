@@ -66,7 +66,7 @@ class Plan:
 
 
 def plan_of(request: Request, table: Table | None = None) -> Plan:
-    table = read(request.source, request.target) if table is None else table
+    table = read(request.source, request.target, request.image) if table is None else table
     name = target_name(table, request)
     left_out = _left_out(table, request, name)
     _check_options(table, request, name)
@@ -78,9 +78,9 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
     kept = _kept(table, name, history)
     target = target_of(name, table.columns[name].take(kept), request.task, table.name)
     y = target.values(table.columns[name].take(kept), table.name)
-    prepared = partial(_prepared, request=request, left_out=left_out, history=history)
-    valid = prepared(read(request.valid, name)) if request.valid else table
-    test = prepared(read(request.test, name)) if request.test else table.test or table
+    beside = partial(_beside, name, request=request, left_out=left_out, history=history)
+    valid = beside(request.valid) if request.valid else table
+    test = beside(request.test) if request.test else table.test or table
     rows = _Rows(table, target, kept, y, request, history)
     parts = _parts(rows, valid, test)
     turns = _folds(rows, parts, given=valid is not table)
@@ -96,11 +96,11 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
     return Plan(request, target, table, valid, test, parts, turns, kept, roles, encoder, y, grid)
 
 
-def _prepared(
-    table: Table, request: Request, left_out: list[str], history: History | None
+def _beside(
+    target: str, source: str, request: Request, left_out: list[str], history: History | None
 ) -> Table:
-    """The table of another file as the source's was brought into form."""
-    table = arranged(table, request, left_out)
+    """The table of another file, brought into form as the first was."""
+    table = arranged(read(source, target, request.image), request, left_out)
     return history.lagged(table) if history else table
 
 

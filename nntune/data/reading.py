@@ -6,22 +6,26 @@ from pathlib import Path
 from nntune.data import ducks
 from nntune.data.delimited import dialect, read_delimited, unique_names
 from nntune.data.files import file_format, plain_file, shown, utf8_file
+from nntune.data.pictures import TARGET, is_folder, read_pictures
 from nntune.data.table import Table
 from nntune.errors import DataError
 
 ENCODINGS = {"cp1252": "Windows-1252", "latin-1": "Latin-1", "utf-16": "UTF-16"}
 
 
-def read(source: str, hint: str | None = None) -> Table:
+def read(source: str, hint: str | None = None, image: str | None = None) -> Table:
     """The whole table, typed; the same content gives the same table, gzipped or not.
 
     Args:
         source: a path, '-' or 'sklearn:NAME'.
         hint: name of the target, if known; tells a header from a first row.
+        image: to what size the pictures of a folder are brought.
 
     Raises:
         DataError: the source is not there or holds no table.
     """
+    if is_folder(source):
+        return read_pictures(source, image)
     table = _read(source, hint)
     if table.rows == 0:
         raise DataError(f"{table.name} has a header and no rows")
@@ -112,6 +116,8 @@ def column_names(source: str) -> list[str]:
 
     if source.startswith("sklearn:"):
         return sklearn_names(source)
+    if is_folder(source):
+        return [TARGET]
     name = shown(source)
     with plain_file(source) as path:
         form = file_format(source, path)

@@ -1,0 +1,121 @@
+"""A folder of pictures, a sub-folder for each class, as a table of their pixels.
+
+Pictures are read by Pillow, an extra of nntune, sorted by their paths. They are grey if all are,
+else red, green and blue; --image gives another size or number of colours.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nntune.data.table import Cells, Numbers, Table, strings
+from nntune.errors import DataError, UsageError
+from nntune.families import Grid
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ENDINGS = (".png", ".jpg", ".jpeg")
+TARGET = "class"
+
+
+def is_folder(source: str) -> bool:
+    """Whether a source is a folder of pictures."""
+    return Path(source).is_dir()
+
+
+def read_pictures(source: str, size: str | None = None) -> Table:
+    """The table of a folder: pixels x0, x1, ... channel after channel, and the class.
+
+    Args:
+        source: the folder; pictures that lie in no sub-folder have no class.
+        size: HEIGHTxWIDTH for grey, HEIGHTxWIDTHx3 for colours; that of the pictures if not given.
+
+    Raises:
+        DataError: there are none, one cannot be read, or they differ in size and none is given.
+        UsageError: the size is none.
+    """
+    folder = Path(source)
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in ENDINGS and path.is_file() and not path.name.startswith(".")
+    )
+    if not paths:
+        raise DataError(f"{source} has no pictures (png, jpg) in it; a sub-folder for each class")
+    pixels = _pixels(paths, folder, None if size is None else _sides(size))  # (N, C, H, W)
+    columns: dict[str, Cells] = {
+        f"x{place}": Numbers(column)
+        for place, column in enumerate(np.ascontiguousarray(pixels.reshape(len(pixels), -1).T))
+    }
+    parts = [path.relative_to(folder).parts for path in paths]
+    classes = strings([each[0] if len(each) > 1 else None for each in parts])
+    grid = Grid(pixels.shape[1], (pixels.shape[2], pixels.shape[3]))
+    return Table(folder.name, {**columns, TARGET: classes}, target=TARGET, grid=grid)
+
+
+def _sides(size: str) -> tuple[int, int, int]:
+    """Height, width and channels."""
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})(?:x([13]))?", size)
+    if match is None:
+        raise UsageError(
+            f"--image {size}: for a folder of pictures write HEIGHTxWIDTH, such as 32x32 for grey "
+            "and 32x32x3 for colours."
+        )
+    return int(match[1]), int(match[2]), int(match[3] or 1)
+
+
+def _pixels(
+    paths: Sequence[Path], folder: Path, sides: tuple[int, int, int] | None
+) -> NDArray[np.uint8]:
+    library = _library()
+    if sides is None:
+        sides = _own_sides(paths, folder, library)
+    height, width, channels = sides
+    pixels = np.empty((len(paths), channels, height, width), np.uint8)
+    for place, path in enumerate(paths):
+        picture = _opened(path, folder, library).convert("L" if channels == 1 else "RGB")
+        if picture.size != (width, height):
+            picture = picture.resize((width, height), library.Resampling.BILINEAR)
+        pixels[place] = np.moveaxis(np.atleast_3d(np.asarray(picture)), 2, 0)
+    return pixels
+
+
+def _own_sides(paths: Sequence[Path], folder: Path, library: Any) -> tuple[int, int, int]:
+    pictures = [_opened(path, folder, library) for path in paths]
+    sizes = {picture.size for picture in pictures}
+    if len(sizes) > 1:
+        (w, h), (v, g) = sorted(sizes)[:2]
+        raise DataError(
+            f"the pictures of {folder.name} differ in size ({h} x {w} and {g} x {v}); "
+            "--image HEIGHTxWIDTHx3 brings them to one"
+        )
+    ((width, height),) = sizes
+    is_grey = all(picture.mode in ("1", "L") for picture in pictures)
+    return height, width, 1 if is_grey else 3
+
+
+def _opened(path: Path, folder: Path, library: Any) -> "Image":
+    try:
+        with library.open(path) as picture:
+            picture.load()
+            return picture  # type: ignore[no-any-return]
+    except Exception as error:
+        raise DataError(
+            f"{path.relative_to(folder)} of {folder.name} cannot be read as a picture: "
+            f"{type(error).__name__}"
+        ) from None
+
+
+def _library() -> Any:
+    try:
+        from PIL import Image
+    except ModuleNotFoundError:
+        raise UsageError(
+            "a folder of pictures needs Pillow; pip install 'nntune[images]' brings it."
+        ) from None
+    return Image
