@@ -183,9 +183,9 @@ class Terms:
         self._best[:, self._of(member)] = self._average[:, self._of(member)]
 
     def member(self, place: int) -> list[Floats]:
-        """Parameters, first, second, average and best of a member, (V * H,) each."""
+        """Parameters, first, second, average and best of a member, as views (V, H)."""
         tables = (self._parameters, self._first, self._second, self._average, self._best)
-        return [table[:, self._of(place)].ravel() for table in tables]
+        return [table[:, self._of(place)] for table in tables]
 
 
 def _renumbered(rows: csr_array, place: NDArray[np.integer]) -> Batch:

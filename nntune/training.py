@@ -204,7 +204,9 @@ class Folds:
         for member, *parts in zip(self.members, *folds, strict=True):
             kept = ("best",) if member.outcome else _ARRAYS
             arrays: dict[str, Any] = dict.fromkeys(_ARRAYS)
-            arrays |= {name: np.concatenate([getattr(p, name) for p in parts]) for name in kept}
+            for name in kept:
+                rows = [getattr(part, name) for part in parts]
+                arrays[name] = np.concatenate(rows) if len(rows) > 1 else rows[0]
             result.append(member._replace(**arrays))
         return result
 
@@ -355,17 +357,24 @@ class Stack:
         """The members with their arrays of the fold."""
         buffers = (self._parameters, self._first, self._second, self._average, self._best)
         arrays = [buffer.cpu().numpy() for buffer in buffers]
-        rows = [[array[place].copy() for array in arrays] for place in range(len(self._members))]
-        if self._terms:
-            sparse = [self._terms.member(place) for place in range(len(rows))]
-            rows = [
-                [np.concatenate(pair) for pair in zip(*both, strict=True)]
-                for both in zip(sparse, rows, strict=True)
-            ]
-        return [
-            member._replace(**dict(zip(_ARRAYS, own, strict=True)))
-            for member, own in zip(self._members, rows, strict=True)
-        ]
+        result = []
+        for place, member in enumerate(self._members):
+            sparse = self._terms.member(place) if self._terms else [_NO_TERMS] * len(arrays)
+            rows = [_row(*both) for both in zip(sparse, (a[place] for a in arrays), strict=True)]
+            own: dict[str, Any] = dict(zip(_ARRAYS, rows, strict=True))
+            result.append(member._replace(**own))
+        return result
+
+
+_NO_TERMS = np.empty((0, 0), np.float32)
+
+
+def _row(sparse: np.ndarray, dense: np.ndarray) -> np.ndarray:  # (P,)
+    """A member's numbers in one row: those of the sparse inputs, then the others."""
+    row = np.empty(sparse.size + dense.size, np.float32)
+    row[: sparse.size].reshape(sparse.shape)[:] = sparse
+    row[sparse.size :] = dense
+    return row
 
 
 def fold_seed(seed: int, fold: int) -> int:
@@ -381,7 +390,7 @@ def fold_seed(seed: int, fold: int) -> int:
 
 def _of_fold(member: Progress, fold: int, folds: int) -> Progress:
     """The member with its arrays of one fold, which lie one after the other."""
-    if member.parameters is None:
+    if member.parameters is None or folds == 1:
         return member
     parts: dict[str, Any] = {name: np.split(getattr(member, name), folds)[fold] for name in _ARRAYS}
     return member._replace(**parts)

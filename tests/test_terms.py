@@ -135,14 +135,14 @@ def test_the_average_is_that_of_every_step():
         def watched(error, step, weight):
             update(error, step, weight)
             nonlocal expected
-            expected = (1 - weight) * expected + weight * stack._terms.member(0)[0]
+            expected = (1 - weight) * expected + weight * stack._terms.member(0)[0].ravel()
 
         stack._terms.update = watched
         for _ in range(30):  # far enough for the difference to run out of precision once
             stack.train_epoch(float("inf"))
             stack.score()
 
-    assert np.abs(stack._terms.member(0)[3] - expected).max() < 1e-5
+    assert np.abs(stack._terms.member(0)[3].ravel() - expected).max() < 1e-5
 
 
 def mixed(count: int) -> list[Progress]:

@@ -1,0 +1,115 @@
+"""A stack on sparse inputs beside the same stack on dense ones: processor time of a step.
+
+    python -m benchmarks.terms [--terms 50000] [--rows 10000] [--words 100] [--members 8]
+
+Words are drawn as in a language (Zipf's law). A dense table of this size takes gigabytes, so the
+dense stack trains on its first rows: what a step costs does not depend on how many there are. Peak
+memory is that of a process which makes the sparse table and trains on it.
+"""
+
+import argparse
+import math
+import multiprocessing
+import resource
+import sys
+import time
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+from nntune.training import Examples, train
+from nntune.trials import Progress, Setting, Shape
+
+BATCH = 64
+
+
+class Size(NamedTuple):
+    """Of the table and the stack."""
+
+    terms: int
+    rows: int
+    words: int  # drawn of a row; it has fewer terms, for some are drawn twice
+    members: int
+    units: int
+
+
+def table(size: Size) -> csr_array:
+    """Rows of weights whose squares add up to 1, (rows, terms) float32."""
+    rng = np.random.default_rng(0)
+    chances = 1 / np.arange(1, size.terms + 1)
+    words = rng.choice(size.terms, (size.rows, size.words), p=chances / chances.sum())
+    starts = np.arange(size.rows + 1) * size.words
+    counts = csr_array(
+        (np.ones(words.size, np.float32), words.ravel(), starts), shape=(size.rows, size.terms)
+    )
+    counts.sum_duplicates()
+    counts.data = 1 + np.log(counts.data)
+    norms = np.sqrt(counts.multiply(counts).sum(1))
+    counts.data /= np.repeat(norms, np.diff(counts.indptr)).astype(np.float32)
+    return csr_array(counts, dtype=np.float32)
+
+
+def examples_of(x: csr_array, rows: int, *, is_sparse: bool) -> Examples:
+    """The first rows, the last tenth of them to validate on."""
+    valid = max(rows // 10, 1)
+    parts = x[: rows - valid], x[rows - valid : rows]
+    labels = [torch.from_numpy(part.indices[part.indptr[:-1]] % 2).long() for part in parts]
+    if is_sparse:
+        empty = [torch.empty(part.shape[0], 0) for part in parts]
+        return Examples(
+            empty[0], labels[0], empty[1], labels[1], 2, 1.0, terms=parts[0], terms_valid=parts[1]
+        )
+    dense = [torch.from_numpy(part.toarray()) for part in parts]
+    return Examples(dense[0], labels[0], dense[1], labels[1], 2, 1.0)
+
+
+def seconds(size: Size, x: csr_array, rows: int, epochs: int, *, is_sparse: bool) -> float:
+    """Processor time of a step of the stack, validation included."""
+    examples = examples_of(x, rows, is_sparse=is_sparse)
+    shape = Shape(size.terms, (size.units,), 2, terms=size.terms if is_sparse else 0)
+    setting = Setting(shape, BATCH, "adam", "log_loss", 100, 0)
+    members = [Progress(n, 1e-2, 0.0, 1e-5, 0.2, 100) for n in range(size.members)]
+    train(members[:1], setting, examples, 1)  # what is loaded and compiled once
+    started = time.process_time()
+    train(members, setting, examples, epochs)
+    steps = epochs * math.ceil(len(examples.y) / BATCH)
+    return (time.process_time() - started) / steps
+
+
+def sparse_seconds(size: Size) -> tuple[float, float]:
+    """Of a step, and the peak of this process in bytes."""
+    torch.set_num_threads(1)
+    found = seconds(size, table(size), size.rows, 2, is_sparse=True)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def dense_seconds(size: Size) -> float:
+    """Of a step of the same stack on dense inputs."""
+    torch.set_num_threads(1)
+    rows = min(size.rows, 6 * BATCH)
+    return seconds(size, table(size._replace(rows=rows)), rows, 1, is_sparse=False)
+
+
+def main() -> None:
+    """Prints one line: both times, their ratio, peak memory."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, value in {
+        "terms": 50_000, "rows": 10_000, "words": 100, "members": 8, "units": 32
+    }.items():  # fmt: skip
+        parser.add_argument(f"--{name}", type=int, default=value)
+    size = Size(**vars(parser.parse_args()))
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        sparse, peak = pool.apply(sparse_seconds, (size,))
+        dense = pool.apply(dense_seconds, (size,))
+    print(
+        f"{size.terms:,} terms, {size.rows:,} rows of {size.words} words, {size.members} networks "
+        f"of {size.units} units: {1e3 * sparse:.1f} ms a step, {1e3 * dense:.0f} ms dense, "
+        f"{dense / sparse:.0f} times; peak {peak / 1e9:.2f} GB"
+    )
+
+
+if __name__ == "__main__":
+    main()
