@@ -74,6 +74,7 @@ from nntune.options import (
     SpaceFile,
     States,
     StudyName,
+    Subsample,
     Target,
     Task,
     TestFile,
@@ -189,6 +190,7 @@ def search(
     series: Series = False,
     time_col: TimeColumn = None,
     lags: Lags = None,
+    subsample: Subsample = None,
     model: Model = None,
     hidden_layers: HiddenLayers = None,
     units: Units = None,
@@ -477,6 +479,7 @@ def data(
     series: Series = False,
     time_col: TimeColumn = None,
     lags: Lags = None,
+    subsample: Subsample = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -554,7 +557,7 @@ def _request(arguments: Mapping[str, Any]) -> Request:
     """What the arguments of a command ask of the data."""
     plain = (
         "target", "task", "valid", "test", "seed", "cv", "group", "image", "series", "lags",
-        "ngrams", "characters", "vocabulary",
+        "ngrams", "characters", "vocabulary", "subsample",
     )  # fmt: skip
     asked: dict[str, Any] = {name: arguments[name] for name in plain}
     for name in ("ignore", "categorical", "numeric", "text"):

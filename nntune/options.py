@@ -156,6 +156,13 @@ Lags = Annotated[
         help="Forecast: the numbers of the last N rows are features.",
     ),
 ]  # fmt: skip
+Subsample = Annotated[
+    int | None,
+    option(
+        "--subsample", panel=DATA, metavar="N", min=50,
+        help="So many rows do for the search; refit learns from all.",
+    ),
+]  # fmt: skip
 SpaceFile = Annotated[
     Path | None,
     option("--space", panel=SPACE, metavar="FILE", help="Ranges from a TOML file."),

@@ -146,6 +146,7 @@ def search(
     series: bool = False,
     time_col: str | None = None,
     lags: int | None = None,
+    subsample: int | None = None,
     study: str | None = None,
     db: str | Path | None = None,
     patience: int | None = None,
@@ -194,6 +195,7 @@ def search(
         series: the columns are the steps of one series a row.
         time_col: column that orders the rows, which are then split by time.
         lags: so many rows back, their numbers are features too.
+        subsample: so many rows do for the search; a refit learns from all.
         study: its name; that of the data file if not given.
         db: its file, instead of studies/NAME.db, or the address of a server.
         patience: epochs without a better value before a training stops.
@@ -225,7 +227,7 @@ def search(
     valid, test = (None if file is None else str(file) for file in (valid, test))
     request = Request(
         str(source), target, task, *names, valid, test, seed, cv, group, image, series, time_col,
-        lags, tuple(text), ngrams, characters, vocabulary,
+        lags, tuple(text), ngrams, characters, vocabulary, subsample,
     )  # fmt: skip
     options = Options(
         request=request,
@@ -273,7 +275,9 @@ def _command(request: Request, metric: str | None, patience: int | None) -> str:
     given += [("--cv", None if request.cv is None else str(request.cv))]
     given += [("--group-col", request.group)]
     given += [("--image", request.image), ("--time-col", request.time)]
-    given += [("--lags", None if request.lags is None else str(request.lags))]
+    for flag in ("lags", "subsample"):
+        value = getattr(request, flag)
+        given += [(f"--{flag}", None if value is None else str(value))]
     given += [("--seed", str(request.seed))] if request.seed else []
     given += [("--patience", str(patience))] if patience else []
     words = [word for flag, value in given if value is not None for word in (flag, value)]

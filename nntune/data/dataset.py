@@ -316,6 +316,11 @@ def _warnings(plan: Plan, doubts: tuple[findings.Doubt, ...]) -> tuple[str, ...]
     if table.rows > len(plan.kept):
         what = f"without {plan.target.name}" + " or its past" * bool(plan.request.lags)
         notes.append(f"{table.rows - len(plan.kept):,} rows {what} are dropped")
+    seen, all_rows = (len(p.train) + len(p.valid) for p in (plan.parts, plan.whole))
+    if seen < all_rows:
+        notes.append(
+            f"the search sees {seen:,} of {all_rows:,} rows; refit learns from all of them"
+        )
     if dropped:
         notes.append(f"dropped as ids or constants: {listed(dropped)}")
     return (*notes, *(doubt.sentence for doubt in doubts))
@@ -361,6 +366,8 @@ def fingerprint_of(plan: Plan) -> str:
     roles = {name: [role.name, role.style] for name, role in plan.roles.items()}
     if plan.request.time or plan.request.lags:
         roles |= {"time": [plan.request.time or "", str(plan.request.lags)]}
+    if plan.request.subsample is not None:
+        roles |= {"subsample": [str(plan.request.subsample)]}
     if plan.grid is not None:  # tables keep the fingerprints that they had before there were grids
         roles |= {"": [plan.grid.text]}
     facts: list[Any] = [

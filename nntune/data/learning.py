@@ -77,10 +77,11 @@ def learning_of(plan: Plan, rows: str) -> Learning:
             fold.target_mean, fold.target_scale, plan.encoder, columns, fingerprint_of(plan),
             tuple(others),
         )  # fmt: skip
+    dealt = plan.parts if rows == "train" else plan.whole
     places = {
-        "train": (plan.table, plan.parts.train),
-        "valid": (plan.valid, plan.parts.valid),
-        "test": (plan.test, plan.parts.test),
+        "train": (plan.table, dealt.train),
+        "valid": (plan.valid, dealt.valid),
+        "test": (plan.test, dealt.test),
     }
     needed = [name for name, role in plan.roles.items() if role.name not in _LEFT_OUT]
     parts = [places[name] for name in ROWS[rows]]

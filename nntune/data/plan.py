@@ -15,7 +15,16 @@ from nntune.data.history import History, history_of, is_looked_back_at, time_spl
 from nntune.data.reading import read
 from nntune.data.request import Request
 from nntune.data.roles import Role, forced, role_of
-from nntune.data.splits import Fold, Parts, folds, group_folds, group_split, shares, split
+from nntune.data.splits import (
+    Fold,
+    Parts,
+    folds,
+    group_folds,
+    group_split,
+    shares,
+    split,
+    thinned,
+)
 from nntune.data.table import Rows, Table, labels
 from nntune.data.target import (
     Target,
@@ -41,6 +50,8 @@ class Plan:
 
     Attributes:
         kept: rows of the table that have a target.
+        parts: rows that the search sees, and those of the test.
+        whole: the same without `subsample`.
         folds: rotations of training and validation rows that a search trains; one without folds.
         encoder: fitted on the training rows, with folds on those of the validation split too.
         y: (kept,) of the source table.
@@ -52,6 +63,7 @@ class Plan:
     valid: Table
     test: Table
     parts: Parts
+    whole: Parts
     folds: tuple[Fold, ...]
     kept: Rows
     roles: dict[str, Role]
@@ -82,7 +94,8 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
     valid = beside(request.valid) if request.valid else table
     test = beside(request.test) if request.test else table.test or table
     rows = _Rows(table, target, kept, y, request, history)
-    parts = _parts(rows, valid, test)
+    whole = _parts(rows, valid, test)
+    parts = whole if request.subsample is None else _thinned(rows, whole, own=valid is not table)
     turns = _folds(rows, parts, given=valid is not table)
     seen = _seen(parts, turns)
     roles = roles_of(table, seen, request, target)
@@ -93,7 +106,9 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
             f"{table.name} has no column to learn from: all but {name} are constant, ids or "
             "ignored; --numeric, --categorical or --text keeps one"
         )
-    return Plan(request, target, table, valid, test, parts, turns, kept, roles, encoder, y, grid)
+    return Plan(
+        request, target, table, valid, test, parts, whole, turns, kept, roles, encoder, y, grid
+    )
 
 
 def _beside(
@@ -223,6 +238,22 @@ def _parts(rows: _Rows, valid: Table, test: Table) -> Parts:
     if len(own_valid) == 0:
         raise DataError(f"{valid.name} has no row with a target to validate on")
     return Parts(parts.train, own_valid, own_test)
+
+
+def _thinned(rows: _Rows, whole: Parts, *, own: bool) -> Parts:
+    """Of training and validation rows `subsample`; validation rows of a file of their own stay."""
+    assert rows.request.subsample is not None
+    thin = (whole.train,) if own else (whole.train, whole.valid)
+    share = rows.request.subsample / sum(map(len, thin))
+    if share >= 1:
+        return whole
+
+    def kept(part: Rows) -> Rows:
+        classes = None if rows.classes is None else rows.classes[np.searchsorted(rows.kept, part)]
+        return thinned(part, classes, rows.request.seed, share)
+
+    train = kept(whole.train)
+    return Parts(train, whole.valid if own else kept(whole.valid), whole.test)
 
 
 def _refuse_empty(rows: _Rows, parts: Parts, of: tuple[float, float]) -> None:

@@ -40,6 +40,7 @@ class Request:
         series: the columns are the steps of one series a row.
         time: column that orders the rows, which are then split by time.
         lags: so many rows back, their numbers are features too.
+        subsample: so many training and validation rows do for the search; the test rows stay all.
     """
 
     source: str
@@ -61,6 +62,7 @@ class Request:
     ngrams: str = "1:2"
     characters: str = "4"
     vocabulary: int = 20_000
+    subsample: int | None = None
 
 
 def study_name(source: str) -> str:

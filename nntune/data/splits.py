@@ -71,6 +71,15 @@ def split(rows: Rows, classes: Integers | None, seed: int, of: tuple[float, floa
     return Parts(*(np.sort(np.concatenate(part)) for part in (train, valid, test)))
 
 
+def thinned(rows: Rows, classes: Integers | None, seed: int, share: float) -> Rows:
+    """A share of the rows, ascending, by the seed alone: of each class, and at least one of it."""
+    kept = [
+        _order(stratum, seed * 1_000_003 + 900_000 + place)[: max(1, round(share * len(stratum)))]
+        for place, stratum in enumerate(_strata(rows, classes))
+    ]
+    return np.sort(np.concatenate(kept))
+
+
 def folds(rows: Rows, classes: Integers | None, seed: int, count: int) -> tuple[Fold, ...]:
     """Deal rows to folds of equal size, class by class: the rest of each class goes on."""
     dealt = np.concatenate(
