@@ -52,6 +52,8 @@ def opened(view: View, opening: int) -> dict[str, Any]:
         "confusion": {"classes": classes, "counts": [[3] * len(classes)] * len(classes)}
         if classes else None,
         "threshold": 0.4 if task == "binary" else None,
+        "at_threshold": {"chosen_for": "f1", "metrics": {"f1": 0.8}, "counts": [[3, 3], [3, 3]]}
+        if task == "binary" else None,
         "roc": shares if task == "binary" else None,
         "pr": shares if task == "binary" else None,
         "calibration": {"bins": [{"confidence": 0.9, "accuracy": 0.8, "count": 9},
@@ -105,6 +107,8 @@ def test_a_report_has_every_part_for_its_task(tmp_path: Path, task: str, figures
     assert "On 69 test rows 0.25 (95%: 0.2 to 0.3)." in content
     assert "of it was luck" in content
     assert "logistic regression" in content
+    threshold = "At a threshold of 0.4, chosen for f1 on validation rows: f1 0.8."
+    assert (threshold in content) == (task == "binary")
     for finding in findings(view):
         assert f"{finding.name} : {finding.sentence}" in content
     assert "nntune search table.csv --target y --study made-" in content
@@ -206,6 +210,23 @@ def test_without_optuna_dashboard_a_sentence_says_what_brings_it(
 
     assert code == UsageError.exit_code
     assert "pip install 'nntune[dashboard]' brings it" in err
+
+
+def test_the_dashboard_is_served_to_this_machine_alone(
+    tmp_path: Path, nntune: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optuna_dashboard = pytest.importorskip("optuna_dashboard")
+    make(tmp_path / "made.db")
+    served = []
+    monkeypatch.setattr(
+        optuna_dashboard, "run_server", lambda url, **how: served.append((url, how))
+    )
+
+    code, out, err = nntune("dashboard", "--db", tmp_path / "made.db", "--port", 8123)
+
+    assert (code, out) == (0, "")
+    assert err == "made: http://127.0.0.1:8123/dashboard (Ctrl-C ends it)\n"
+    assert served == [(f"sqlite:///{tmp_path / 'made.db'}", {"host": "127.0.0.1", "port": 8123})]
 
 
 # In a browser

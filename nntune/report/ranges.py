@@ -123,8 +123,8 @@ def contour(view: View, names: Sequence[str] = ()) -> Figure:
     cells = [[(r, c) for c in range(len(columns))] for r in range(len(rows))]
     return Figure(
         "contour", f"{across.name} and {down.name} together",
-        "Each cell has the best value of the trials in it, the darker the better; empty cells were "
-        "not tried.",
+        "Each cell has the best value of the trials in it, the stronger its colour the better; "
+        "empty cells were not tried.",
         (Grid("", across.name, down.name, tuple(columns), tuple(reversed(list(rows))),
               tuple(tuple(shade.get(cell) for cell in line) for line in reversed(cells)),
               tuple(tuple(number(best[c].value) if c in best else "" for c in line)

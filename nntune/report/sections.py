@@ -219,15 +219,16 @@ def _test(test: dict[str, Any]) -> Section:
         f"{test['rows']:,} rows that neither search nor confirmation has seen; opening number "
         f"{test['opening']}. In brackets: 95% intervals by the bootstrap."
     ]
-    if test.get("threshold") is not None:
-        lines.append(f"Threshold of the second class: {_threshold(test['threshold'])}.")
+    if test.get("at_threshold"):
+        found = test["at_threshold"]
+        scores = ", ".join(f"{name} {number(value)}" for name, value in found["metrics"].items())
+        lines.append(
+            f"At a threshold of {number(test['threshold'])}, chosen for {found['chosen_for']} on "
+            f"validation rows: {scores}."
+        )
     return Section(
         "Test", tuple(lines), table=tabled("Test", ("", *names), rows), figures=tuple(judged(test))
     )
-
-
-def _threshold(found: Any) -> str:
-    return number(found["threshold"] if isinstance(found, dict) else found)
 
 
 def _with_interval(found: dict[str, Any] | None) -> str:
