@@ -16,7 +16,7 @@ from nntune.data.learning import learning_of
 from nntune.data.plan import Plan, plan_of
 from nntune.data.splits import folds, group_folds, group_split
 from nntune.errors import DataError, Error, UsageError
-from nntune.retraining import arrays_of, problem_of
+from nntune.retraining import problem_of
 from nntune.study import View
 
 PENGUINS = str(Path(__file__).parent / "data" / "penguins.csv")
@@ -208,7 +208,7 @@ def test_kept_weights_are_a_network_for_each_fold(finished: View) -> None:
     inputs = problem_of(learning).inputs
     assert weights is not None
     assert len(weights) == 4 * 3 * (inputs * units + units + units * 3 + 3)
-    assert len(arrays_of(learning)) == 4 + 2 * 5
+    assert problem_of(learning).folds == 3
 
 
 def test_the_winner_of_folds_is_refitted_on_all_their_rows(finished: View) -> None:
