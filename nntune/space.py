@@ -258,7 +258,7 @@ TEXT: dict[str, tuple[str, Value]] = {
     "units": ("8,16,32,64", 16),
     "dropout": ("0:0.8", 0.5),
     "l2": ("0,1e-7:1e-3:log", 1e-5),
-    "lr": ("1e-3:3e-2:log", 5e-3),
+    "lr": ("1e-3:1e-1:log", 5e-3),
     "epochs": ("30", 30),
 }
 

@@ -8,7 +8,7 @@ import numpy as np
 from nntune.bundle import Bundle
 from nntune.errors import UsageError
 from nntune.families import OURS, Layered
-from nntune.trials import AnyShape, Shape
+from nntune.trials import AnyShape, Shape, terms_of
 
 MODULES = {"relu": "ReLU", "tanh": "Tanh", "gelu": "GELU", "silu": "SiLU"}
 
@@ -30,7 +30,11 @@ def torch_state(bundle: Bundle) -> bytes:
         )
     shape = bundle.shape
     stride = 2 if isinstance(shape, Shape) else 1  # activations stand between a perceptron's layers
-    state = {_numbered(name, stride): tensor for name, tensor in bundle.tensors().items()}
+    tensors = bundle.tensors()
+    if terms_of(shape):  # in torch they are inputs like the others, after them
+        terms = tensors.pop("terms")
+        tensors["0.weight"] = np.concatenate([tensors["0.weight"], terms.T], 1)
+    state = {_numbered(name, stride): tensor for name, tensor in tensors.items()}
     if not bundle.classes:
         last = max(int(name.split(".")[0]) for name in state)
         weight, bias = f"{last}.weight", f"{last}.bias"
