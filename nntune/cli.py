@@ -245,6 +245,15 @@ def search(
         str | None,
         option("--time", panel=BUDGET, metavar="DURATION", help="Such as 90s, 10m, 1.5h."),
     ] = None,
+    max_memory: Annotated[
+        str | None,
+        option(
+            "--max-memory",
+            panel=WHERE,
+            metavar="SIZE",
+            help="Such as 4GB: a search that would take more is refused beforehand.",
+        ),
+    ] = None,
     trial_time: Annotated[
         str | None,
         option(
@@ -348,6 +357,7 @@ def search(
     A RANGE is LO:HI, LO:HI:log, LO:HI:STEP, A,B,C, 0,LO:HI:log (zero or a log range) or one value.
     """
     request, ranges = _request(locals()), _ranges(locals())
+    from nntune.costs import size
     from nntune.proposals import named
     from nntune.session import Options, run
     from nntune.study import database
@@ -360,6 +370,7 @@ def search(
         space_file=space,
         trials=trials,
         deadline=None if duration is None else started + _seconds("--time", duration),
+        max_memory=None if max_memory is None else size(max_memory),
         trial_time=None if trial_time is None else _seconds("--trial-time", trial_time),
         patience=patience,
         study=study,

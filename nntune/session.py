@@ -12,9 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nntune import __version__, samplers, study
+from nntune import __version__, costs, samplers, study
 from nntune.data import Dataset, Request, load, study_name
-from nntune.data.encoding import bytes_of
 from nntune.errors import NotFoundError, UsageError, did_you_mean
 from nntune.families import OWN, PREFIX
 from nntune.metrics import METRICS, metric_for
@@ -25,7 +24,6 @@ from nntune.pruners import PRUNERS
 from nntune.retraining import problem_of, share
 from nntune.search import Plan, Search, rungs
 from nntune.space import Space, Value, asked_ranges, build, family_of
-from nntune.stacks import epoch_seconds
 from nntune.stops import Budget
 from nntune.study import Database, Definition, View, Writer, database
 from nntune.trials import Problem
@@ -35,7 +33,6 @@ from nntune.workers import Workers, cluster, cores, one_thread
 SAMPLERS = ("tpe", "qmc", "random", *samplers.NAMES)
 DEVICES = ("cpu", "cuda", "mps", "auto")
 DEFAULT_TRIALS = 128
-_LARGE, _SLOW = 200e6, 1.0  # bytes of encoded data and seconds an epoch that are worth a line
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,7 @@ class Options:
     command: str
     keep: int = 3  # trials whose weights are kept
     trial_time: float | None = None  # seconds that a trial may be in training
+    max_memory: float | None = None  # bytes that the search may take
     dask: str | None = None  # address of a scheduler
     until: float | None = None  # a value that is good enough
     patience_trials: int | None = None  # trials without a better value
@@ -95,6 +93,9 @@ def run(options: Options, *, quiet: bool = False) -> View:
         definition = _definition(options, dataset, space, metric, product, networks)
         problem = problem_of(dataset)
         _check_networks(space, problem, networks)
+        if options.max_memory is not None:
+            taken = costs.memory(dataset, problem, space, workers.count)
+            costs.refuse(taken, options.max_memory)
         share(workers, dataset)
         with study.open_writer(
             path, name, definition, update_space=options.update_space, fresh=options.fresh
@@ -106,7 +107,9 @@ def run(options: Options, *, quiet: bool = False) -> View:
             queue = _queue(options, space)
             search = Search(writer, space, problem, workers, options.keep, queue)
             notes = [_understood(dataset, metric), *dataset.warnings]
-            notes += [*_cost(dataset, problem, space), _standing(writer, budget)]
+            notes += [
+                *costs.notes(dataset, problem, space, workers.count), _standing(writer, budget)
+            ]  # fmt: skip
             with Display(writer.name, metric, budget, notes, quiet=quiet) as display:
                 for update in search.run(budget):
                     display.show(update)
@@ -123,6 +126,7 @@ def search(
     trials: int | None = None,
     time: float | None = None,
     trial_time: float | None = None,
+    max_memory: float | None = None,
     until: float | None = None,
     patience_trials: int | None = None,
     space: Mapping[str, object] | None = None,
@@ -172,6 +176,7 @@ def search(
         trials: of the study in total; 128 if no time is given.
         time: seconds after which the search ends.
         trial_time: seconds that a trial may be in training; then it is cut.
+        max_memory: bytes; a search that would take more is refused.
         until: a value of the metric that is good enough to stop.
         patience_trials: so many trials without a better value end the search.
         space: hyperparameter to range, such as {"lr": "1e-4:1e-1:log", "units": 64}.
@@ -237,6 +242,7 @@ def search(
         trials=trials,
         deadline=None if time is None else clock.monotonic() + time,
         trial_time=trial_time,
+        max_memory=max_memory,
         patience=patience,
         study=study,
         db=None if db is None else database(db),
@@ -401,18 +407,6 @@ def _understood(dataset: Dataset, metric: str) -> str:
         f"{dataset.name}: {len(dataset.features)} features{terms}, target {dataset.target} "
         f"({dataset.task}, {kind}), rows {rows} (locked); metric {metric}"
     )
-
-
-def _cost(dataset: Dataset, problem: Problem, space: Space) -> list[str]:
-    """One line on memory and time where either is worth a thought before the search goes on."""
-    size = sum(bytes_of(split.x) for split in (dataset.train, dataset.valid))
-    seconds = epoch_seconds(space.default, problem)
-    if size <= _LARGE and seconds <= _SLOW:
-        return []
-    return [
-        f"the encoded data take {size / 1e6:,.0f} MB; an epoch of the default configuration "
-        f"takes about {seconds:.2g} s on one core"
-    ]
 
 
 def _standing(writer: Writer, budget: Budget) -> str:

@@ -17,6 +17,8 @@ from nntune.trials import AnyShape, Problem, Progress, Shape, hidden_widths, ter
 # about 6 MB, where it leaves the caches, and 20 to 80 % cheaper the smaller its network is.
 _STACK_BYTES = 6 << 20
 _LARGEST_STACK = 32
+# Outputs of all members on all validation rows lie side by side, and a loss makes copies of them.
+_SCORES_BYTES = 64 << 20
 
 # Seconds, measured on one core of a 2.6 GHz server; only their ratios matter.
 _CALL, _OPERATION, _PARAMETER, _ACTIVATION = 2e-6, 1 / 8e10, 28 / 2e10, 2e-9
@@ -62,7 +64,7 @@ def stacks(
         groups[key].append(member)
     dealt = []
     for (shape, batch_size, _, _), group in groups.items():
-        most = most_members(shape, batch_size, problem.filled)
+        most = most_members(shape, batch_size, problem)
         count = math.ceil(len(group) / most)
         if len(groups) < workers:
             count = max(count, min(math.ceil(workers / len(groups)), len(group)))
@@ -80,12 +82,25 @@ def epoch_seconds(params: Mapping[str, Any], problem: Problem, members: int = 1)
     return steps * step_seconds(shape, params["batch_size"], members, problem.filled)
 
 
-def most_members(shape: AnyShape, batch_size: int, filled: float) -> int:
+def most_members(shape: AnyShape, batch_size: int, problem: Problem) -> int:
     """How many members of a shape may share a stack: one at least."""
-    most = min(_LARGEST_STACK, _STACK_BYTES // working_set(shape, batch_size, filled))
+    most = min(
+        _LARGEST_STACK,
+        _STACK_BYTES // working_set(shape, batch_size, problem.filled),
+        _SCORES_BYTES // max(scores_bytes(problem), 1),
+    )
     if terms_of(shape):
         most = min(most, _TABLE_BYTES // (_TABLES * 4 * shape.parameters))
     return max(1, most)
+
+
+def scores_bytes(problem: Problem) -> int:
+    """Bytes of a member's outputs on the validation rows, about a quarter of the training rows.
+
+    >>> scores_bytes(Problem(64, 6_400_000, 2)) >> 20
+    12
+    """
+    return problem.rows * max(problem.classes, 1)
 
 
 def working_set(shape: AnyShape, batch_size: int, filled: float = 0.0) -> int:

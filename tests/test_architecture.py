@@ -43,8 +43,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wording": set(),
     "report": {"data", "errors", "space", "study", "verdict", "wording"},
     "progress": {"report", "search", "stops"},
+    "costs": {"data", "errors", "space", "stacks", "trials"},
     "session": {
-        "data", "errors", "families", "metrics", "own", "progress", "proposals", "pruners",
+        "costs", "data", "errors", "families", "metrics", "own", "progress", "proposals", "pruners",
         "retraining", "samplers", "search", "space", "stacks", "stops", "study", "trials",
         "verdict", "workers",
     },
@@ -75,7 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": {"data", "errors", "own", "study"},
     "cli": {
         "commands_cluster", "commands_db", "commands_export", "commands_model", "commands_report",
-        "commands_verdict", "data", "errors", "families", "options", "proposals", "report",
+        "commands_verdict", "costs", "data", "errors", "families", "options", "proposals", "report",
         "session", "space", "study",
     },
     "__main__": {"cli"},

@@ -1,0 +1,84 @@
+"""What a search takes, estimated before it starts: memory against a limit, and time."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from nntune.data import Dataset
+from nntune.data.encoding import bytes_of
+from nntune.errors import RefusedError, UsageError
+from nntune.space import Space
+from nntune.stacks import epoch_seconds, most_members, scores_bytes, shape_of, working_set
+from nntune.trials import Problem
+
+_LARGE, _SLOW = 200e6, 1.0  # bytes of encoded data and seconds an epoch that are worth a line
+# Measured: a process that has loaded torch, and the main one with DuckDB and Optuna beside it.
+_WORKER, _MAIN = 350e6, 450e6
+_UNITS = {"k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
+_WIDEST = ("hidden_layers", "units", "batch_size")
+
+
+def size(text: str) -> float:
+    """Bytes of a size such as 4GB.
+
+    >>> size("4GB"), size("1.5g"), size("800M")
+    (4000000000.0, 1500000000.0, 800000000.0)
+
+    Raises:
+        UsageError: it is none.
+    """
+    found = re.fullmatch(r"(\d+\.?\d*)([kmgt])b?", text.strip().lower())
+    if not found or float(found[1]) == 0:
+        raise UsageError(f"--max-memory {text or repr(text)}: say how much, such as 800MB or 4GB.")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def memory(dataset: Dataset, problem: Problem, space: Space, workers: int) -> float:
+    """Bytes that a search takes at most, its processes together, within some 30 %.
+
+    The encoded data are in the main process and in files that all workers map; each worker has the
+    largest stack of the space beside them.
+    """
+    data = 2 * sum(
+        bytes_of(split.x) + split.y.nbytes
+        for fold in dataset.folds
+        for split in (fold.train, fold.valid)
+    )
+    widest = _widest(space)
+    shape, batch_size = shape_of(widest, problem), widest["batch_size"]
+    members = most_members(shape, batch_size, problem)
+    stack = members * (working_set(shape, batch_size, problem.filled) + 3 * scores_bytes(problem))
+    return _MAIN + data + max(workers, 1) * (_WORKER + stack)
+
+
+def _widest(space: Space) -> Mapping[str, Any]:
+    """The configuration with the largest network and batch."""
+    bounds = {each.name: each.bounds[1] for each in space.hyperparameters if each.name in _WIDEST}
+    return dict(space.default) | {name: int(most) for name, most in bounds.items()}
+
+
+def refuse(taken: float, most: float) -> None:
+    """Ends a search that would not fit before it starts.
+
+    Raises:
+        RefusedError: it would take more than is allowed.
+    """
+    if taken > most:
+        raise RefusedError(
+            f"this search takes about {taken / 1e9:.1f} GB of memory and --max-memory allows "
+            f"{most / 1e9:.1f} GB; --subsample N, fewer --workers or a smaller --units or "
+            "--batch-size take less."
+        )
+
+
+def notes(dataset: Dataset, problem: Problem, space: Space, workers: int) -> list[str]:
+    """One line on memory and time where either is worth a thought before the search goes on."""
+    encoded = sum(bytes_of(split.x) for split in (dataset.train, dataset.valid))
+    seconds = epoch_seconds(space.default, problem)
+    if encoded <= _LARGE and seconds <= _SLOW:
+        return []
+    return [
+        f"the encoded data take {encoded / 1e6:,.0f} MB and the search up to "
+        f"{memory(dataset, problem, space, workers) / 1e9:.1f} GB; an epoch of the default "
+        f"configuration takes about {seconds:.2g} s on one core"
+    ]
