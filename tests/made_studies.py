@@ -50,7 +50,11 @@ def make(
 
 
 def _draws(space: Space, trials: int, luck: random.Random) -> list[dict[str, Any]]:
-    return [{each.name: _draw(each, luck) for each in space.hyperparameters} for _ in range(trials)]
+    found = []
+    for _ in range(trials):
+        params = {each.name: _draw(each, luck) for each in space.hyperparameters}
+        found.append({each.name: params[each.name] for each in space.of(params.get("model"))})
+    return found
 
 
 def _draw(each: Any, luck: random.Random) -> Any:

@@ -12,7 +12,7 @@ from nntune.cli import main
 from nntune.errors import NotFoundError, UsageError
 from nntune.report import importances, sides, standing, studies_compared_json, trials_compared_json
 from nntune.report.importance import EVALUATORS
-from nntune.report.pairing import paired
+from nntune.report.pairing import Paired, in_words, paired
 from nntune.space import build
 from nntune.study import View, read
 
@@ -182,9 +182,20 @@ def test_compare_prints_both_columns_the_pairs_and_the_curves(
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].split() == [f"#{first}", f"#{second}"]
-    assert f"Confirmed: #{first} is better than #{second} on" in out
-    assert "± 0.00" in out
+    assert (
+        f"Confirmed on the same 5 seeds: #{first} is better on 5, in the mean by 0.04456 ± "
+        "0.007071 log_loss (standard error).\n"
+    ) in out
     assert lines[-1].startswith(f"#{second}")
+
+
+def test_a_difference_within_two_standard_errors_is_too_close_to_call() -> None:
+    said = in_words(Paired(5, -0.01, 0.005, 2), ["#1", "#2"], "rmse")
+
+    assert said == (
+        "Confirmed on the same 5 seeds: #2 is better on 3, in the mean by 0.01 ± 0.005 rmse "
+        "(standard error): too close to call."
+    )
 
 
 # Two studies

@@ -11,9 +11,11 @@ from made_studies import SPACE, make
 
 from nntune.cli import main
 from nntune.errors import NotFoundError, RefusedError, UsageError
-from nntune.report import svg
+from nntune.families import Grid as Picture
+from nntune.report import importances, svg
 from nntune.report.figure import Bars, Chart, Grid, of_hyperparameter, of_numbers
 from nntune.report.figures import FIGURES, contour, curves, history, slices
+from nntune.space import build
 from nntune.study import View
 
 Command = Callable[..., tuple[int, str, str]]
@@ -186,6 +188,23 @@ def test_a_wrong_plot_is_a_sentence(
     code, out, err = nntune("plot", *words, "--db", made.path)
 
     assert (code, out, err) == (UsageError.exit_code, "", f"nntune: {said}\n")
+
+
+def test_a_hyperparameter_of_one_family_is_drawn_where_it_is(tmp_path: Path) -> None:
+    space = build({"model": "mlp,cnn", "epochs": "30"}, grid=Picture(1, (8, 8)))
+    view = make(tmp_path / "families.db", trials=80, space=space)
+
+    for draw in FIGURES.values():
+        assert draw(view).panels
+    counts: dict[str, int] = {}
+    for name, _, count, *_ in slices(view).rows:
+        counts[name] = counts.get(name, 0) + count
+    models = [t.params["model"] for t in view.listed() if t.value is not None]
+    assert counts["dropout"] == len(models)
+    assert counts["kernel"] == models.count("cnn") < len(models)
+    fanova = {entry.name for entry in importances(view, "fanova").entries}
+    assert "kernel" not in fanova
+    assert {"lr", "model"} <= fanova
 
 
 def test_a_study_without_values_has_no_picture(tmp_path: Path) -> None:

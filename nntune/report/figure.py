@@ -138,14 +138,14 @@ def _with_room(axis: Axis) -> Axis:
 
 
 def _round_numbers(low: float, high: float) -> tuple[tuple[float, str], ...]:
-    """About five places that read well.
+    """Some four to seven places that read well.
 
     >>> [text for _, text in _round_numbers(0, 0.5)]
     ['0', '0.1', '0.2', '0.3', '0.4', '0.5']
     """
     if high <= low:
         return ((low, number(low)),)
-    rough = (high - low) / 5
+    rough = (high - low) / 6
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from nntune.report.wording import number
 from nntune.study import View
+from nntune.verdict import sentences
 
 
 class Paired(NamedTuple):
@@ -61,13 +62,16 @@ def _paired(differences: Sequence[float]) -> Paired:
 
 
 def in_words(found: Paired | None, names: Sequence[str], metric: str) -> str:
+    """Which of two is better, and whether the difference is one."""
     if found is None:
         return "Not confirmed on the same seeds, so this may be luck: nntune confirm says more."
-    better, worse = names if found.difference >= 0 else reversed(names)
-    wins = found.wins if found.difference >= 0 else found.seeds - found.wins
+    is_first = found.difference >= 0
+    wins = found.wins if is_first else found.seeds - found.wins
+    close = ": too close to call" * (abs(found.difference) <= sentences.SURE * found.se)
     return (
-        f"Confirmed: {better} is better than {worse} on {wins} of {found.seeds} seeds, in the mean "
-        f"by {number(abs(found.difference))} ± {number(found.se)} (standard error) {metric}."
+        f"Confirmed on the same {found.seeds} seeds: {names[0 if is_first else 1]} is better on "
+        f"{wins}, in the mean by {number(abs(found.difference))} ± {number(found.se)} {metric} "
+        f"(standard error){close}."
     )
 
 

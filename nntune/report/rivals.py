@@ -29,7 +29,7 @@ class Standing(NamedTuple):
     view: View
     best: Trial
     counts: dict[str, int]
-    confirmed: dict[str, Any] | None  # the winner of its last confirmation
+    confirmed: dict[str, Any] | None  # its winner, on seeds that chose nothing
 
 
 def standing(view: View) -> Standing:
@@ -38,12 +38,12 @@ def standing(view: View) -> Standing:
     Raises:
         NotFoundError: no trial has a value yet.
     """
-    best = view.best()
+    best = view.winner()
     if best is None:
         raise NotFoundError(f"study '{view.name}' has no trial with a value yet.")
-    last = next(iter(reversed(view.verdicts("confirmation"))), None)
-    winner = next(iter(last["candidates"]), None) if last else None
-    return Standing(view, best, view.counts(), winner)
+    found = view.confirmation()
+    confirmed = {"trial": found["winner"], **found["confirmed"]} if found else None
+    return Standing(view, best, view.counts(), confirmed)
 
 
 def studies_compared(one: Standing, two: Standing) -> RenderableType:
@@ -130,7 +130,8 @@ def _confirmed(each: Standing) -> str:
     found = each.confirmed
     if found is None:
         return "-"
-    return f"{number(found['mean'])} ± {number(found['sd'])} (#{found['trial']})"
+    spread = "" if found["sd"] is None else f" ± {number(found['sd'])}"
+    return f"{number(found['mean'])}{spread} (#{found['trial']})"
 
 
 def _shown(value: Any) -> str:
