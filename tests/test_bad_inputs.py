@@ -63,7 +63,7 @@ BAD: list[tuple[str, int, str]] = [
     # the data file
     ("search missing.csv -t y", 3, "there is no file missing.csv. Did you mean 'ids.csv'?"),
     ("search god.csv -t y", 3, "there is no file god.csv. Did you mean 'good.csv'?"),
-    ("search folder -t y", 3, "folder is a folder; name one file in it"),
+    ("search folder -t y", 3, "folder is a folder without pictures; name one file in it"),
     ("search empty.csv -t y", 3, "empty.csv is empty"),
     ("search header.csv -t y", 3, "header.csv has a header and no rows"),
     ("search one.csv -t y", 3,
@@ -86,8 +86,8 @@ BAD: list[tuple[str, int, str]] = [
      "rare.csv: classes of column y need at least 3 rows each, and 'c' has 1; drop those rows "
      "or merge the classes"),
     ("search ids.csv -t y", 3,
-     "ids.csv has no column to learn from: all but y are constant, ids or ignored; --numeric "
-     "or --categorical keeps one"),
+     "ids.csv has no column to learn from: all but y are constant, ids or ignored; --numeric, "
+     "--categorical or --text keeps one"),
     ("search ragged.csv -t y", 3, "ragged.csv, line 62: 4 values where 3 are expected"),
     ("search cut.csv.gz -t y", 3,
      "cut.csv.gz: the gzip data ends too early; fetch the file again"),
@@ -108,7 +108,7 @@ BAD: list[tuple[str, int, str]] = [
     ("search good.csv -t Y", 3, "good.csv has no column 'Y'; it has x, z, y. Did you mean 'y'?"),
     (SEARCH + "--ignore zz", 3, "good.csv has no column 'zz'; it has x, z, y. Did you mean 'z'?"),
     (SEARCH + "--ignore y", 2,
-     "y is the target; --ignore, --categorical and --numeric are for the others"),
+     "y is the target; --ignore, --categorical, --numeric and --text are for the others"),
     (SEARCH + "--numeric x --categorical x", 2,
      "x is in --categorical and in --numeric; it can be one of them"),
     (SEARCH + "--task regression", 3,
@@ -122,7 +122,7 @@ BAD: list[tuple[str, int, str]] = [
      "--metric auc does not fit a regression target; there are rmse, mae, r2."),
     (SEARCH + "--valid none.csv", 3, "there is no file none.csv. Did you mean 'one.csv'?"),
     (SEARCH + "--valid valid.csv", 3, "valid.csv has no column 'y'; it has x, z."),
-    (SEARCH + "--test folder", 3, "folder is a folder; name one file in it"),
+    (SEARCH + "--test folder", 3, "folder is a folder without pictures; name one file in it"),
     # ranges
     (SEARCH + "--dropout 0.5:0", 2, "--dropout 0.5:0: the bounds are reversed; write 0:0.5"),
     (SEARCH + "--dropout 1", 2,
@@ -168,8 +168,8 @@ BAD: list[tuple[str, int, str]] = [
     (SEARCH + "--units 16,", 2,
      "--units 16,: a value is missing beside a comma; write for example 16,32,64,128,256"),
     (SEARCH + "--units=", 2, "--units '': there is no value; write for example 16,32,64,128,256"),
-    (SEARCH + "--hidden-layers 0", 2,
-     "--hidden-layers 0: a network has 1 to 100 hidden layers, 0 is not; for example 1:4"),
+    (SEARCH + "--hidden-layers 101", 2,
+     "--hidden-layers 101: a network has 0 to 100 hidden layers, 101 is not; for example 1:4"),
     (SEARCH + "--batch-size 0", 2,
      "--batch-size 0: a batch has 1 to 1048576 rows, 0 is not; for example 32,64,128,256"),
     (SEARCH + "--epochs 0", 2,
@@ -198,8 +198,9 @@ BAD: list[tuple[str, int, str]] = [
      "junk.csv is not a text file in UTF-8; a space file is TOML"),
     # how to search
     (SEARCH + "--sampler tpo", 2,
-     "--sampler tpo: there are tpe, qmc, random. Did you mean 'tpe'?"),
-    (SEARCH + "--pruner median", 2, "--pruner median: there are halving, none."),
+     "--sampler tpo: there are tpe, qmc, random, gp, cmaes. Did you mean 'tpe'?"),
+    (SEARCH + "--pruner mean", 2,
+     "--pruner mean: there are halving, none, hyperband, median. Did you mean 'median'?"),
     (SEARCH + "--device gpu", 2,
      "--device gpu: there are cpu, cuda, mps, auto. Did you mean 'cpu'?"),
     (SEARCH + "--time soon", 2, "--time soon: say how long, such as 90s, 10m or 1.5h."),

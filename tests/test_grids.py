@@ -212,5 +212,5 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"dark/000.png of light cannot be read as a picture"):
         load(Request(source))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="has no pictures"):
+    with pytest.raises(DataError, match="is a folder without pictures"):
         load(Request(str(tmp_path / "empty")))

@@ -20,10 +20,20 @@ import pytest
 from nntune import study
 
 PENGUINS = Path(__file__).parent / "data" / "penguins.csv"
-SEARCH = [sys.executable, "-m", "nntune", "search", str(PENGUINS), "-t", "species"]
+SEARCH = [
+    sys.executable,
+    "-m",
+    "nntune",
+    "search",
+    str(PENGUINS),
+    "-t",
+    "species",
+    "--confirm",
+    "0",
+]
 TRIALS, KILLS = 64, 20
 DATABASE = Path("studies", "penguins.db")
-PATIENCE = 60  # seconds after which something hangs
+PATIENCE = 180  # seconds after which something hangs
 
 Facts = list[tuple[object, ...]]
 

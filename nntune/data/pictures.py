@@ -46,7 +46,10 @@ def read_pictures(source: str, size: str | None = None) -> Table:
         if path.suffix.lower() in ENDINGS and path.is_file() and not path.name.startswith(".")
     )
     if not paths:
-        raise DataError(f"{source} has no pictures (png, jpg) in it; a sub-folder for each class")
+        raise DataError(
+            f"{source} is a folder without pictures; name one file in it, or a folder that has a "
+            "sub-folder of png or jpg files for each class"
+        )
     pixels = _pixels(paths, folder, None if size is None else _sides(size))  # (N, C, H, W)
     columns: dict[str, Cells] = {
         f"x{place}": Numbers(column)
