@@ -23,6 +23,7 @@ TABLES = {
     "concrete": Table("bench/concrete/concrete.csv", "strength", "rmse"),
     "energy": Table("bench/energy/energy.csv", "heating_load", "rmse"),
     "hitters": Table("ship/hitters/hitters.csv", "Salary", "rmse"),
+    "penguins": Table("ship/penguins/penguins.csv", "species", "accuracy"),
     "kin8nm": Table("bench/kin8nm/kin8nm.csv.gz", "y", "rmse"),
     "california_housing": Table(
         "bench/california_housing/california_housing.csv", "median_house_value", "rmse"

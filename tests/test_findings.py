@@ -19,7 +19,7 @@ from nntune.verdict.findings import Finding, findings
 SPACE = {"lr": "1e-4:1e-1:log", "units": "16,32,64", "dropout": "0:0.5", "epochs": "100"}
 DEFINITION = Definition(
     data={"source": "y.csv", "target": "y", "task": "regression",
-          "counts": {"train": 300, "valid": 100}},
+          "counts": {"train": 300, "valid": 200}},
     space=SPACE, metric="rmse", direction="minimize", seed=0, sampler="tpe", pruner="halving",
     training={"patience": 20}, versions={}, command="nntune search y.csv",
 )  # fmt: skip
@@ -176,7 +176,7 @@ def test_candidates_within_noise_are_found(made: Made, sd: float, expected: list
     assert names(made.view(confirmation([0.3, 0.35, 0.4], sd))) == expected
 
 
-@pytest.mark.parametrize(("rows", "expected"), [(49, ["small"]), (50, [])])
+@pytest.mark.parametrize(("rows", "expected"), [(159, ["small"]), (160, [])])
 def test_few_validation_rows_are_found(tmp_path: Path, rows: int, expected: list[str]) -> None:
     data = {**DEFINITION.data, "counts": {"train": 200, "valid": rows}}
     made = Made(tmp_path / "made.db", replace(DEFINITION, data=data))
@@ -213,7 +213,7 @@ def test_what_the_data_say_is_kept_with_the_study(tmp_path: Path, name: str) -> 
 
 
 def test_plain_data_have_no_findings(tmp_path: Path) -> None:
-    view = searched(tmp_path, "a,b,y", [plain(row) for row in range(400)])
+    view = searched(tmp_path, "a,b,y", [plain(row) for row in range(1000)])
     assert set(names(view)) & {"imbalanced", "leak", "duplicates", "order", "small"} == set()
 
 
