@@ -22,6 +22,8 @@ TABLES = {
     "adult": Table("bench/adult/adult.csv.gz", "income", "accuracy"),
     "concrete": Table("bench/concrete/concrete.csv", "strength", "rmse"),
     "energy": Table("bench/energy/energy.csv", "heating_load", "rmse"),
+    "default": Table("ship/default/default.csv", "default", "accuracy"),
+    "wage": Table("ship/wage/wage.csv", "wage", "rmse"),
     "hitters": Table("ship/hitters/hitters.csv", "Salary", "rmse"),
     "penguins": Table("ship/penguins/penguins.csv", "species", "accuracy"),
     "kin8nm": Table("bench/kin8nm/kin8nm.csv.gz", "y", "rmse"),

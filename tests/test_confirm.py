@@ -228,14 +228,15 @@ def test_words_say_who_wins_and_how_surely() -> None:
         "baselines": [
             baseline("mean", "the mean", 2.0, 0.1),
             baseline("ridge", "linear model (ridge)", 0.5, 0.1),
-            baseline("lasso", "linear model (lasso)", 0.1, 0.1),
-            baseline("boosting", "gradient boosting", -0.3, 0.1),
+            baseline("lasso", "linear model (lasso)", 0.3, 0.1),
+            baseline("boosting", "gradient boosting", -0.25, 0.1),
         ],
     }
     assert sentences.against(found) == [
         "The network beats the mean by 2 rmse (20 standard errors).",
-        "Linear model (lasso) is as good: the network is 0.1 rmse better, 1.0 standard errors.",
-        "The network loses to gradient boosting by 0.3 rmse (3.0 standard errors).",
+        "Linear model (lasso) is as good, as far as these rows tell: "
+        "the network is 0.3 rmse better (3.0 standard errors).",
+        "The network loses to gradient boosting by 0.25 rmse (2.5 standard errors).",
     ]
 
 

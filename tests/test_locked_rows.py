@@ -211,7 +211,7 @@ def test_words_on_a_test_follow_its_intervals() -> None:
     assert sentences.of_the_test({"entries": entries, "metric": "auc"}) == [
         "The network beats boosting: 0.3 auc better [0.1, 0.5].",
         "The network loses to boosting: 0.3 auc worse [-0.5, -0.1].",
-        "The network is as good as boosting: 0.1 auc worse [-0.3, 0.1].",
+        "The network cannot be told from boosting: 0.1 auc worse [-0.3, 0.1].",
     ]
 
 
