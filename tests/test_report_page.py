@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
@@ -165,10 +166,18 @@ def test_names_in_the_data_are_text_and_the_page_refers_to_nothing(tmp_path: Pat
     assert "@import" not in found
 
 
-def test_a_page_is_the_same_each_time(tmp_path: Path) -> None:
+def test_a_page_is_the_same_each_time_and_loads_no_torch(tmp_path: Path) -> None:
     view = whole(tmp_path / "made.db", "binary")
+    code = (
+        "import sys, pathlib, nntune.study as study, nntune.report.page as report\n"
+        "view = study.read(pathlib.Path(sys.argv[1]))\n"
+        "pathlib.Path(sys.argv[2]).write_text(report.page(view), encoding='utf-8')\n"
+        "assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    )
 
-    assert page(view) == page(view)
+    subprocess.run([sys.executable, "-c", code, view.path, tmp_path / "again.html"], check=True)
+
+    assert (tmp_path / "again.html").read_text(encoding="utf-8") == page(view)
 
 
 def test_report_writes_a_file_and_never_over_another(
