@@ -6,6 +6,7 @@ Workers really die, hang and lack memory here; nothing is pretended.
 import math
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ from nntune.trials import Problem, Progress, Setting, Shape
 from nntune.workers import Workers
 
 SETTING = Setting(Shape(6, (8,), 3), 32, "adam", "log_loss", 9, 7)
-GRACE = 0.5  # seconds
+GRACE = 1.0  # seconds
 METHOD = "spawn" if sys.platform == "win32" else "forkserver"
 
 
@@ -144,7 +145,11 @@ class Pool:
         self._pool = self._new()
 
     def _new(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(2, multiprocessing.get_context(METHOD))
+        pool = ProcessPoolExecutor(2, multiprocessing.get_context(METHOD))
+        # A busy machine takes longer to start a process than the tests wait for a hung one.
+        for start in [pool.submit(time.sleep, 0.1) for _ in range(2)]:
+            start.result()
+        return pool
 
     def submit(self, stack: list[Progress]) -> "Future[list[Progress]]":
         fate = next((self._fates[m.number] for m in stack if m.number in self._fates), "")
@@ -224,3 +229,29 @@ def test_data_that_no_training_takes_stop_the_search_with_one_traceback(
         searched(tmp_path / "a.db", broken, made, Budget(8), Workers(0))
     assert str(caught.value).count("Traceback (most recent call last)") == 1
     assert study.read(tmp_path / "a.db").counts()["running"] == 8  # to be trained once it is mended
+
+
+def test_a_temporary_folder_that_is_removed_is_a_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", REMOVES]
+    ran = subprocess.run(
+        command, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith(f"the temporary files in {tmp_path} were removed while the search")
+
+
+REMOVES = """
+import os, shutil
+from nntune.errors import DataError
+from nntune.workers import Workers
+
+with Workers(1) as workers:
+    workers.submit(os.getpid).result()
+    shutil.rmtree(os.environ["TMPDIR"])
+    workers.renew()
+    try:
+        workers.submit(os.getpid).result()
+    except DataError as error:
+        print(error)
+"""

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -51,7 +52,7 @@ class Writer:
         self.definition = definition_of(study)
         self._study_id = study.study_id
         self._connection, self._resources = connection, resources
-        self._file = None if isinstance(path, Server) else path.stat()
+        self._file = None if isinstance(path, Server) else _named(path)
         self._running = dict(
             connection.execute(
                 "SELECT number, trial_id FROM trials WHERE study_id = ? AND state = 'RUNNING'",
@@ -272,6 +273,14 @@ class Writer:
             f"{self.path} was removed or replaced while the search ran; what was found since then "
             "cannot be kept."
         )
+
+
+def _named(path: Path) -> os.stat_result:
+    """Which file has this name."""
+    try:
+        return path.stat()
+    except OSError as error:
+        raise DatabaseError(f"{path} was removed while it was opened.") from error
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import count
+from multiprocessing import util
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from nntune.workers.place import Place
-from nntune.workers.tasks import Folder, Shared, examples_of
+from nntune.workers.tasks import Folder, Shared, examples_of, removed
 
 Result = TypeVar("Result")
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -82,12 +83,20 @@ class Processes(_OnThisMachine):
     def submit(
         self, task: Callable[..., Result], /, *arguments: Any, **named: Any
     ) -> "Future[Result]":
-        with suppress(BrokenExecutor):  # a worker died since the last call
-            with suppress(EOFError, ConnectionError):  # so did what the workers fork from
-                return self._started().submit(task, *arguments, **named)
-            self.renew()
-        self._pool = None
-        return self._started().submit(task, *arguments, **named)
+        """Submits a call.
+
+        Raises:
+            DataError: the temporary folder is gone, and with it the way to new processes.
+        """
+        try:
+            with suppress(BrokenExecutor):  # a worker died since the last call
+                with suppress(EOFError, ConnectionError):  # so did what the workers fork from
+                    return self._started().submit(task, *arguments, **named)
+                self.renew()
+            self._pool = None
+            return self._started().submit(task, *arguments, **named)
+        except FileNotFoundError:
+            raise removed(tempfile.gettempdir()) from None
 
     def renew(self) -> None:
         if self._pool is not None:
@@ -96,6 +105,9 @@ class Processes(_OnThisMachine):
 
     def end(self) -> None:
         self.renew()
+        if _METHOD == "forkserver":  # whose folder multiprocessing will want to remove
+            with suppress(OSError):
+                os.makedirs(util.get_temp_dir(), exist_ok=True)
         super().end()
 
     def _started(self) -> ProcessPoolExecutor:

@@ -30,6 +30,14 @@ class Shared(Protocol):
         """A moment on the main process's time.monotonic(), on that of where the call runs."""
 
 
+def removed(path: str) -> DataError:
+    """What to raise where a temporary folder is gone."""
+    return DataError(
+        f"the temporary files in {path} were removed while the search ran; all finished trials are "
+        "kept, the same command goes on from here."
+    )
+
+
 class Folder(NamedTuple):
     """Arrays as files, one each."""
 
@@ -55,10 +63,7 @@ class Folder(NamedTuple):
         # Copy-on-write maps: all workers share the pages, and torch may call the memory its own.
         files = list(Path(self.path).glob("*.npy"))
         if not files:
-            raise DataError(
-                f"the encoded data in {self.path} were removed while the search ran; all finished "
-                "trials are kept, the same command goes on from here."
-            )
+            raise removed(self.path)
         return {file.stem: np.load(file, mmap_mode="c", allow_pickle=False) for file in files}
 
     def here(self, deadline: float) -> float:
