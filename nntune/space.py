@@ -255,7 +255,7 @@ NAMES = tuple(RULES)
 # Where a table has text: range and default. See docs/text.md for what was measured.
 TEXT: dict[str, tuple[str, Value]] = {
     "hidden_layers": ("0:2", 0),
-    "units": ("8,16,32,64", 16),
+    "units": ("8,16,32", 16),
     "dropout": ("0:0.8", 0.5),
     "l2": ("0,1e-7:1e-3:log", 1e-5),
     "lr": ("1e-3:1e-1:log", 5e-3),

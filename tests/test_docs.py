@@ -14,6 +14,7 @@ from nntune.cli import app
 from nntune.errors import Error
 from nntune.search import Plan
 from nntune.space import RULES, parse
+from nntune.space import TEXT as TEXT_SPACE
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
@@ -25,9 +26,11 @@ DESIGN = (ROOT / "docs" / "design.md").read_text()
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 CLUSTER = (ROOT / "docs" / "cluster.md").read_text()
 SEARCH = (ROOT / "docs" / "search.md").read_text()
+TEXT = (ROOT / "docs" / "text.md").read_text()
 STUDIES = (ROOT / "studies" / "README.md").read_text()
 PAGES = {
     "README.md": README, "design.md": DESIGN, "cluster.md": CLUSTER, "search.md": SEARCH,
+    "text.md": TEXT,
     "CHANGELOG.md": CHANGELOG, "studies": STUDIES,
 }  # fmt: skip
 SOURCE = "\n".join(path.read_text() for path in sorted((ROOT / "nntune").rglob("*.py")))
@@ -102,6 +105,13 @@ def test_every_hyperparameter_has_a_default_range_in_the_readme() -> None:
     rows = re.findall(r"\| `--([a-z0-9-]+)` \| `(\S+)`", section("## The search space"))
 
     assert dict(rows) == {name.replace("_", "-"): rule.text for name, rule in RULES.items()}
+
+
+def test_the_ranges_for_text_are_those_of_its_page() -> None:
+    rows = re.findall(r"\| `--([a-z0-9-]+)` \| `(\S+)` \| (\S+) \|", TEXT)
+
+    told = {name.replace("-", "_"): (text, float(start)) for name, text, start in rows}
+    assert told == TEXT_SPACE
 
 
 def test_the_exit_codes_are_those_of_the_code() -> None:
