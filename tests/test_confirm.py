@@ -102,6 +102,15 @@ def test_a_confirmation_says_what_it_found(iris: View, content: dict[str, Any]) 
     json.dumps(content, allow_nan=False)
 
 
+def test_less_than_was_confirmed_is_confirmed(tmp_path: Path) -> None:
+    view = searched(tmp_path, trials=4)
+    rows = learning_of(plan_again(view), "train")
+    with open_existing(view.path, view.name) as writer:
+        writer.add_verdict("confirmation", confirmed(view, rows, Effort(3, 3)))
+    efforts = [Effort(3, 3), Effort(1, 2), Effort(4, 3), Effort(3, 4)]
+    assert [is_confirmed(view, each) for each in efforts] == [True, True, False, False]
+
+
 def test_a_confirmation_is_the_same_with_any_number_of_workers(
     iris: View, rows: Learning, content: dict[str, Any]
 ) -> None:

@@ -49,13 +49,13 @@ def candidates(view: View, top: int) -> list[Trial]:
 
 
 def is_confirmed(view: View, effort: Effort) -> bool:
-    """Whether these very trials were confirmed with that many seeds already."""
+    """Whether these trials were confirmed with that many seeds already, or more of both."""
     last = view.confirmation()
     if last is None:
         return False
     known = {each["trial"] for each in last["candidates"]}
     wanted = {trial.number for trial in candidates(view, effort.top)}
-    return known == wanted and len(last["seeds"]) == effort.seeds
+    return wanted <= known and len(last["seeds"]) >= effort.seeds
 
 
 def seconds_needed(view: View, effort: Effort, rows: Rows, workers: int) -> float:
