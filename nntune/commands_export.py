@@ -90,15 +90,17 @@ def _onnx(bundle: "Bundle", path: Path, data: str | None) -> tuple[bytes, str]:
 
 def _torch(bundle: "Bundle", path: Path, data: str | None) -> tuple[bytes, str]:
     from nntune.export.weights import own_classes, sequential, torch_state
+    from nntune.families import Own
 
     content = torch_state(bundle)
     classes = own_classes(bundle.shape)
     classes += "\n\n" * bool(classes)
+    strict = ", strict=False" * isinstance(bundle.shape, Own)  # counts that it keeps itself
     return content, (
         f"the weights, from {bundle.shape.inputs} encoded features; in Python\n\n"
         f"{classes}"
         f"network = {sequential(bundle.shape)}\n"
-        f"network.load_state_dict(torch.load({path.name!r}, weights_only=True))"
+        f"network.load_state_dict(torch.load({path.name!r}, weights_only=True){strict})"
     )
 
 

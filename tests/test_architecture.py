@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "commands_db": {"errors", "options", "study"},
     "commands_cluster": {"errors", "workers"},
-    "commands_export": {"bundle", "errors", "export", "options", "space"},
+    "commands_export": {"bundle", "errors", "export", "families", "options", "space"},
     "commands_report": {"errors", "options", "report", "study"},
     "estimators": {
         "bundle", "data", "errors", "metrics", "search", "session", "space", "stacks", "stops",

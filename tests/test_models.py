@@ -1,16 +1,22 @@
 """The family as a hyperparameter: drawn with its own, the same however it is searched, of use."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 from typer.testing import CliRunner
 
 from nntune import study
 from nntune.bundle import Predictor, read
 from nntune.cli import app
+from nntune.data import reading
+from nntune.data.fitting import Doubts
+from nntune.data.table import Table
 from nntune.errors import DataError, UsageError
 from nntune.families import Grid
 from nntune.search import Budget, Plan, Search
@@ -152,6 +158,10 @@ def small(*families: str) -> dict[str, object]:
     }
 
 
+def fitted(predictor: Predictor, source: str) -> Table:
+    return predictor.columns.fitted(reading.read(source), Doubts())
+
+
 def run(*words: object) -> str:
     result = RUN.invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, (result.output, result.exception)
@@ -175,7 +185,14 @@ def test_a_network_of_each_family_is_made_used_and_judged(tmp_path, family, grid
     truth = [line.rsplit(",", 1)[1] for line in Path(source).read_text().split()[1:]]
     hits = np.mean([a == b for a, b in zip(predicted, truth, strict=True)])
     assert scored["metrics"]["accuracy"] == pytest.approx(hits)
-    assert "nn.Linear" in run("export", bundle, "--format", "torch", "-o", tmp_path / "t.pt")
+    told = run("export", bundle, "--format", "torch", "-o", tmp_path / "t.pt")
+    names: dict[str, object] = {"math": math, "nn": nn, "torch": torch}
+    exec(told.split("in Python")[1].replace("'t.pt'", f"{str(tmp_path / 't.pt')!r}"), names)
+    network, predictor = names["network"], Predictor(read(bundle))
+    x = predictor._encoder.transform(fitted(predictor, source))
+    with torch.no_grad():
+        theirs = network.eval()(torch.from_numpy(x)).softmax(1).numpy()
+    np.testing.assert_allclose(predictor.scores(x), theirs, atol=1e-5)
 
 
 def test_a_network_needs_images_or_series(tmp_path: Path) -> None:

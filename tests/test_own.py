@@ -220,6 +220,10 @@ def test_a_network_is_searched_beside_a_perceptron_and_used(tmp_path, monkeypatc
     shown = RUN.invoke(app, [*asked, "--network", "mine.py:Net"])
     assert set(shown.stdout.split()[1:]) <= {"true", "false", "True", "False"}
     assert bundle.read("m.nnt").shapes[0].file == "mine.py"
+    told = RUN.invoke(app, ["export", "m.nnt", "--format", "torch", "-o", "m.pt"]).stdout
+    assert "network = Net(inputs=4, outputs=2" in told
+    kept = torch.load(tmp_path / "m.pt", weights_only=True)
+    assert kept["norm.running_var"].shape == kept["first.bias"].shape
 
 
 def test_a_network_that_changed_is_another_study(tmp_path, monkeypatch) -> None:

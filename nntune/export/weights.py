@@ -1,13 +1,14 @@
 """PyTorch's own form: the state of an nn.Sequential, from encoded rows to logits or values."""
 
 import inspect
+from collections.abc import Mapping
 from io import BytesIO
 
 import numpy as np
 
 from nntune.bundle import Bundle
 from nntune.errors import UsageError
-from nntune.families import OURS, Layered
+from nntune.families import OURS, Layered, Own
 from nntune.trials import AnyShape, Shape, terms_of
 
 MODULES = {"relu": "ReLU", "tanh": "Tanh", "gelu": "GELU", "silu": "SiLU"}
@@ -16,19 +17,20 @@ MODULES = {"relu": "ReLU", "tanh": "Tanh", "gelu": "GELU", "silu": "SiLU"}
 def torch_state(bundle: Bundle) -> bytes:
     """A state_dict that torch.load reads with weights_only=True; see `sequential`.
 
-    For regression the target's scale is part of the last layer: outputs are in its unit.
+    For regression the target's scale is part of the last layer: outputs are in its unit. A network
+    of the user's own keeps its names, and its outputs are standardised.
 
     Raises:
         UsageError: the bundle averages several networks.
     """
-    import torch
-
     if len(bundle.shapes) > 1:
         raise UsageError(
             f"--format torch writes one network and this bundle averages {len(bundle.shapes)}; "
             "--format onnx holds them all, and nntune refit without --ensemble makes one."
         )
     shape = bundle.shape
+    if isinstance(shape, Own):
+        return _saved(bundle.tensors())
     stride = 2 if isinstance(shape, Shape) else 1  # activations stand between a perceptron's layers
     tensors = bundle.tensors()
     if terms_of(shape):  # in torch they are inputs like the others, after them
@@ -41,6 +43,12 @@ def torch_state(bundle: Bundle) -> bytes:
         state[weight] = np.float32(bundle.target_scale) * state[weight]
         shifted = bundle.target_scale * state[bias].astype(np.float64) + bundle.target_mean
         state[bias] = shifted.astype(np.float32)
+    return _saved(state)
+
+
+def _saved(state: Mapping[str, np.ndarray]) -> bytes:
+    import torch
+
     file = BytesIO()
     torch.save({name: torch.tensor(each) for name, each in state.items()}, file)
     return file.getvalue()
@@ -62,6 +70,12 @@ def sequential(shape: AnyShape) -> str:
     >>> sequential(Shape(4, (8,), 3))
     'nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))'
     """
+    if isinstance(shape, Own):
+        given = {"inputs": shape.inputs, "outputs": shape.outputs, "size": shape.size}
+        named = [f"{name}={value!r}" for name, value in (*given.items(), *shape.arguments)]
+        return (
+            f"{shape.name}({', '.join(named)})  # of {shape.file}; leave out what it does not take"
+        )
     if not isinstance(shape, Shape):
         return f"nn.Sequential({', '.join(layers_of(shape))})"
     layers = [f"nn.Linear({a}, {b})" for a, b in shape.layers]
@@ -88,7 +102,7 @@ def layers_of(shape: Layered, dropout: float = 0.0) -> list[str]:
 
 def own_classes(shape: AnyShape) -> str:
     """The code of the layers that torch does not have; none for most networks."""
-    if isinstance(shape, Shape):
+    if isinstance(shape, Shape | Own):
         return ""
     from nntune.autograd import modules
 
