@@ -13,6 +13,7 @@ processes together, which other work on the machine disturbs less.
 import argparse
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -68,35 +69,30 @@ def started(side: Prefix, words: list[str]) -> subprocess.Popen[bytes]:
 @contextmanager
 def namespaces() -> Iterator[list[Prefix]]:
     """Two network namespaces with a cable between them; none where that is not allowed."""
-    made = []
+    made: list[str] = []
     try:
-        for name in NAMES:
-            ip("netns", "add", name)
-            made.append(name)
-        left, right = (["-n", name] for name in NAMES)
-        ip(
-            *left,
-            "link",
-            "add",
-            "cable",
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "cable",
-            "netns",
-            NAMES[1],
-        )
-        for side, address in zip((left, right), ADDRESSES, strict=True):
-            ip(*side, "address", "add", f"{address}/24", "dev", "cable")
-            ip(*side, "link", "set", "cable", "up")
-            ip(*side, "link", "set", "lo", "up")
-        yield [["ip", "netns", "exec", name] for name in NAMES]
+        connect(made)
     except (OSError, subprocess.CalledProcessError):
-        yield [[]]
+        sides: list[Prefix] = [[]]
+    else:
+        sides = [["ip", "netns", "exec", name] for name in NAMES]
+    try:
+        yield sides
     finally:
         for name in made:
             ip("netns", "delete", name)
+
+
+def connect(made: list[str]) -> None:
+    for name in NAMES:
+        ip("netns", "add", name)
+        made.append(name)
+    left, right = (["-n", name] for name in NAMES)
+    ip(*left, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", NAMES[1])
+    for side, address in zip((left, right), ADDRESSES, strict=True):
+        ip(*side, "address", "add", f"{address}/24", "dev", "cable")
+        ip(*side, "link", "set", "cable", "up")
+        ip(*side, "link", "set", "lo", "up")
 
 
 def ip(*words: str) -> None:
@@ -232,7 +228,8 @@ def overhead(folder: Path, sides: list[Prefix], arguments: argparse.Namespace) -
             print(
                 f"wall {local.wall:.1f} s local, {ran.wall:.1f} s cluster ({ratios[-1][0]:.2f}); "
                 f"processor {local.processor:.1f}, {ran.processor:.1f} s ({ratios[-1][1]:.2f}); "
-                f"equal: {equal(ran.view, local.view)}"
+                f"equal: {equal(ran.view, local.view)}",
+                flush=True,
             )
     wall, processor = (statistics.median(each) for each in zip(*ratios, strict=True))
     print(f"median ratio: wall {wall:.2f}, processor {processor:.2f}")
@@ -245,6 +242,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=128)
     parser.add_argument("--workers", type=int, default=2, help="on either side, for overhead")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and take all processes along
     with TemporaryDirectory() as folder, namespaces() as sides:
         print("network:", "two namespaces" if sides[0] else "loopback")
         if arguments.part == "faults":
