@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -113,6 +114,15 @@ def test_a_killed_search_is_gone_on_with_and_leaves_no_data_behind(
     with Client(address) as client:
         left = client.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.worker_plugins])
     assert [name for name in left if "nntune" in name] == []
+
+
+def test_calls_can_be_ended_and_others_take_their_place(address: str) -> None:
+    with Workers(cluster(address)) as workers:
+        hung = workers.submit(time.sleep, 1)
+        workers.renew()
+        assert isinstance(hung.exception(PATIENCE), BrokenExecutor)
+        assert workers.submit(divmod, 7, 2).result(PATIENCE) == (3, 1)
+        assert isinstance(workers.submit(divmod, 7, 0).exception(PATIENCE), ZeroDivisionError)
 
 
 def test_a_worker_of_other_versions_is_named(address: str, path: Path, tmp_path: Path) -> None:

@@ -140,9 +140,8 @@ class Cluster(Place):
             self._client.wait_for_workers(1)
 
     def end(self) -> None:
-        with suppress(
-            Exception
-        ):  # whatever became of the scheduler, this process has done its part
+        # Whatever has become of the scheduler, this process has done its part.
+        with suppress(Exception):
             self._client.cancel(list(self._running.values()), force=True)
             self._forget(self._plugins)
         self._client.close(timeout=1)
