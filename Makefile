@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 NATIVE := OMP_NUM_THREADS=1
 COG := $(BIN)/cog -I docs --verbosity=1
 
-.PHONY: demo test setup docs clean
+.PHONY: demo test setup docs clean fuzz chaos
 demo: $(READY)
 	$(BIN)/nntune search studies/penguins.csv --target species --trials 64
 
@@ -16,6 +16,13 @@ test: $(READY)
 	$(BIN)/mypy
 	$(COG) --check --check-fail-msg="run make docs" README.md
 	$(NATIVE) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+# Nightly: 100,000 other inputs of each kind; faults over real searches (Linux, best as root).
+fuzz: $(READY)
+	NNTUNE_FUZZ=100000 $(NATIVE) $(BIN)/python -m pytest tests/test_fuzz.py
+
+chaos: $(READY)
+	$(NATIVE) $(BIN)/python -m benchmarks.chaos --faults 300
 
 setup: $(READY)
 
