@@ -22,7 +22,7 @@ _QUIET = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
 
 
 # What Dask does beside the work, in the same process: a sample of every thread each 10 ms and more
-# cost half of the time that small networks take to train.
+# took half as much processor time as training small networks.
 _SPARING = {
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
     "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
