@@ -181,7 +181,7 @@ def main() -> None:
         print(ABSENT)
         return
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    columns = ("sampler", "tables", *map(str, CHECKPOINTS), "ms a trial", "times nntune's regret")
+    columns = ("sampler", "tables", *map(str, CHECKPOINTS), "ms a trial", "beside nntune")
     table, ours = Table(*columns), dict[str, np.ndarray]()
     for name in chosen.samplers or SAMPLERS:
         for family in ("FCNet", "HPOBench"):
