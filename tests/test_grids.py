@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nntune.data import Request, describe, load, load_test
+from nntune.data.learning import load as learnt
 from nntune.errors import DataError, UsageError
 from nntune.families import Grid
 
@@ -63,6 +64,13 @@ def test_every_channel_has_one_scale_learnt_from_training_rows(tmp_path: Path) -
     train = load(Request(arrays(tmp_path / "a.npz", x))).train.x.reshape(-1, 2, 9)
     np.testing.assert_allclose(train.mean((0, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(train.std((0, 2)), 1, atol=1e-5)
+
+
+def test_what_is_learnt_again_has_the_grid_with_folds_and_without(tmp_path: Path) -> None:
+    source = arrays(tmp_path / "a.npz", np.random.default_rng(0).random((40, 8, 8)))
+    for cv in (None, 3):
+        for rows in ("train", "train+valid", "all"):
+            assert learnt(Request(source, cv=cv), rows).grid == Grid(1, (8, 8))
 
 
 def test_pixels_that_never_change_stay(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def learning_of(plan: Plan, rows: str) -> Learning:
         return Learning(
             plan.target.task, plan.target.name, plan.target.classes, fold.train, fold.valid,
             fold.target_mean, fold.target_scale, plan.encoder, columns, fingerprint_of(plan),
-            tuple(others),
+            tuple(others), grid=plan.grid,
         )  # fmt: skip
     dealt = plan.parts if rows == "train" else plan.whole
     places = {
