@@ -88,6 +88,8 @@ def run(options: Options, *, quiet: bool = False) -> View:
         _check_model(space, dataset)
         if options.dask and not workers.count and not quiet:
             print(_lonely(options.dask), file=sys.stderr)
+        if dataset.terms and options.device != "cpu":
+            raise UsageError(f"--device {options.device}: text trains on the CPU; leave it out.")
         workers.use_device()
         product = product or workers.fastest_product()
         definition = _definition(options, dataset, space, metric, product, networks)

@@ -92,6 +92,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_text_trains_on_the_cpu(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--device auto: text trains on the CPU; leave it out"):
+        search(reviews(tmp_path), "nota", trials=1, device="auto", db=tmp_path / "t.db")
+
+
 def test_predictions_and_scores_agree(folder: Path) -> None:
     source = folder / "livros.csv"
     predicted = run("predict", folder / "t.nnt", source).splitlines()[1:]
