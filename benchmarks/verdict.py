@@ -107,7 +107,7 @@ def _write(path: Path, draws: np.random.Generator, rows: int) -> None:
 
 
 def _truth(view: View, content: dict[str, Any]) -> dict[str, float]:
-    """The winner from twenty more seeds: on the validation rows, and on rows never seen."""
+    """The winner from ten more seeds: on the validation rows, and on rows never seen."""
     request = request_of(view)
     dataset, test = load(request), load_test(request)
     trial, epoch = view.trial(content["winner"]), content["confirmed"]["epoch"]
