@@ -5,7 +5,6 @@ answer at once.
 """
 
 import errno
-import json
 import signal
 import sys
 import time
@@ -83,6 +82,7 @@ from nntune.options import (
     Units,
     ValidFile,
     VocabularySize,
+    answer,
     option,
     study_named,
     writing,
@@ -406,7 +406,7 @@ def _run_search(run: "Callable[[], View]", as_json: bool) -> None:
         again = "all finished trials are kept, the same command goes on from here"
         print(f"nntune: {what}; {again}.", file=sys.stderr)
         sys.exit(128 + _signals[0])
-    _print(report.best(view), report.best_json(view), as_json)
+    answer(lambda: report.best(view), lambda: report.best_json(view), as_json)
 
 
 @app.command()
@@ -415,7 +415,7 @@ def best(study: StudyName = None, db: Database = None, as_json: Json = False) ->
     from nntune import report
 
     view = study_named(study, db)
-    _print(report.best(view), report.best_json(view), as_json)
+    answer(lambda: report.best(view), lambda: report.best_json(view), as_json)
 
 
 @app.command()
@@ -435,8 +435,7 @@ def trials(
     if state not in (None, "complete", "pruned", "failed", "running"):
         raise UsageError(f"--state {state}: there are complete, pruned, failed and running.")
     rows = view.listed(top=top, state=state)
-    shown = report.trials_json(view, rows) if as_json else report.leaderboard(view, rows)
-    _print(shown, shown, as_json)
+    answer(lambda: report.leaderboard(view, rows), lambda: report.trials_json(view, rows), as_json)
 
 
 @app.command()
@@ -451,7 +450,7 @@ def show(
 
     view = study_named(study, db)
     trial = view.trial(number)
-    _print(report.trial(view, trial), report.trial_json(view, trial), as_json)
+    answer(lambda: report.trial(view, trial), lambda: report.trial_json(view, trial), as_json)
 
 
 @app.command()
@@ -467,7 +466,7 @@ def studies(
     place = study.database(folder)
     is_missing = folder == "studies" and not Path(folder).exists()
     found = [] if is_missing else study.studies(place)
-    _print(report.studies(place, found), report.studies_json(found), as_json)
+    answer(lambda: report.studies(place, found), lambda: report.studies_json(found), as_json)
 
 
 @app.command()
@@ -500,7 +499,7 @@ def data(
     from nntune.data import describe
 
     description = describe(request)
-    _print(report.data(description), report.data_json(description), as_json)
+    answer(lambda: report.data(description), lambda: report.data_json(description), as_json)
 
 
 @app.command()
@@ -605,18 +604,6 @@ def _seconds(flag: str, text: str) -> float:
     if not 0 < seconds < 1e9:
         raise UsageError(f"{flag} {text or repr(text)}: say how long, such as 90s, 10m or 1.5h.")
     return seconds
-
-
-def _print(text: Any, values: Any, as_json: bool) -> None:
-    from nntune.report import draw
-
-    with writing():
-        if as_json:
-            line = json.dumps(values, allow_nan=False)
-            # Indenting takes three times as long; nobody reads so much.
-            print(line if len(line) > 10**5 else json.dumps(values, indent=2, allow_nan=False))
-        else:
-            draw(text)
 
 
 def _command() -> str:

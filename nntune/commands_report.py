@@ -1,14 +1,13 @@
 """The commands that look closer at a study: importance, compare, plot, report, dashboard."""
 
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from nntune.errors import UsageError, did_you_mean
-from nntune.options import Database, Json, StudyName, study_named, writing
+from nntune.options import Database, Json, StudyName, answer, study_named, writing
 
 Side = Annotated[
     str, typer.Argument(metavar="A", show_default=False, help="A trial's number, or a study.")
@@ -50,7 +49,7 @@ def importance(
         )
     view = study_named(study, db)
     found = report.importances(view, evaluator)
-    _print(report.importance(found), report.importance_json(view, found), as_json)
+    answer(lambda: report.importance(found), lambda: report.importance_json(view, found), as_json)
 
 
 def compare(
@@ -65,7 +64,11 @@ def compare(
 
     if one.isdecimal() and two.isdecimal():
         sides = report.sides(study_named(study, db), int(one), int(two))
-        _print(report.trials_compared(sides), report.trials_compared_json(sides), as_json)
+        answer(
+            lambda: report.trials_compared(sides),
+            lambda: report.trials_compared_json(sides),
+            as_json,
+        )
         return
     if study is not None or one.isdecimal() or two.isdecimal():
         raise UsageError(
@@ -73,7 +76,9 @@ def compare(
             "nntune compare STUDY OTHER."
         )
     both = [report.standing(study_named(name, db)) for name in (one, two)]
-    _print(report.studies_compared(*both), report.studies_compared_json(*both), as_json)
+    answer(
+        lambda: report.studies_compared(*both), lambda: report.studies_compared_json(*both), as_json
+    )
 
 
 def plot(
@@ -174,13 +179,3 @@ def dashboard(
         optuna_dashboard.run_server(for_optuna(view.path), host="127.0.0.1", port=port)
     except OSError as error:
         raise UsageError(f"--port {port}: {error.strerror}; name another one.") from None
-
-
-def _print(text: Any, values: dict[str, Any], as_json: bool) -> None:
-    from nntune.report import draw
-
-    with writing():
-        if as_json:
-            print(json.dumps(values, indent=2, allow_nan=False))
-        else:
-            draw(text)

@@ -1,14 +1,13 @@
 """The commands that ask how sure a result is: confirm, test."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nntune.options import Database, Json, Network, StudyName, allow, study_named, writing
+from nntune.options import Database, Json, Network, StudyName, allow, answer, study_named
 
 if TYPE_CHECKING:
     from nntune.retraining import Retrainer, Rows
@@ -55,7 +54,7 @@ def confirm(
         print("these are confirmed already; nothing left to do", file=sys.stderr)
     else:
         _confirm(view, effort, data, workers)
-    _print(report.confirmation(view), report.confirmation_json(view), as_json)
+    answer(lambda: report.confirmation(view), lambda: report.confirmation_json(view), as_json)
 
 
 def open_test(
@@ -85,7 +84,7 @@ def open_test(
     else:
         with open_existing(view.path, view.name) as writer:
             writer.add_verdict("test", scored(view, data))
-    _print(report.tested(view), report.tested_json(view), as_json)
+    answer(lambda: report.tested(view), lambda: report.tested_json(view), as_json)
 
 
 def _confirm(view: "View", effort: "Effort", data: str | None, workers: int | None) -> None:
@@ -111,13 +110,3 @@ def _again(
         rows = learning_of(plan, "train")
         check_same(view, plan.request.source, rows.fingerprint)
         yield rows, Retrainer(view, pool)
-
-
-def _print(text: Any, values: Any, as_json: bool) -> None:
-    from nntune.report import draw
-
-    with writing():
-        if as_json:
-            print(json.dumps(values, indent=2, allow_nan=False))
-        else:
-            draw(text)

@@ -1,8 +1,9 @@
 """What the command line takes, each option once, for the commands that share it."""
 
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -292,3 +293,19 @@ def writing() -> Iterator[None]:
         if isinstance(error, BrokenPipeError):
             sys.exit(0)
         raise UsageError(f"standard output cannot be written: {error.strerror}.") from None
+
+
+def answer(text: Callable[[], Any], values: Callable[[], Any], as_json: bool) -> None:
+    """A result on standard output: drawn, or its values as JSON; only one of them is made."""
+    if as_json:
+        found = values()
+        line = json.dumps(found, allow_nan=False)
+        with writing():
+            # Indenting takes three times as long; nobody reads so much.
+            print(line if len(line) > 10**5 else json.dumps(found, indent=2, allow_nan=False))
+        return
+    from nntune.report import draw
+
+    drawn = text()
+    with writing():
+        draw(drawn)

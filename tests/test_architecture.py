@@ -73,7 +73,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "bundle", "data", "errors", "metrics", "search", "session", "space", "stacks", "stops",
         "study", "trials", "workers",
     },
-    "options": {"data", "errors", "own", "study"},
+    "options": {"data", "errors", "own", "report", "study"},
     "cli": {
         "commands_cluster", "commands_db", "commands_export", "commands_model", "commands_report",
         "commands_verdict", "costs", "data", "errors", "families", "options", "proposals", "report",
