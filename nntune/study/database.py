@@ -106,7 +106,7 @@ def _reading_server(server: Server) -> Iterator[Session]:
 @contextmanager
 def _reading_file(path: Path) -> Iterator[sqlite3.Connection]:
     _check_is_sqlite(path)
-    with faults(path, "cannot be read"), _open(path) as connection, sense(path):
+    with faults(path, "cannot be read"), sense(path), _open(path) as connection:
         connection.execute("BEGIN")  # all answers from one state of the file
         _check_is_optuna(connection, path)
         yield connection
