@@ -123,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.exit(DatabaseError.exit_code)
     except BaseException:
         if _signals:
+            print("nntune: interrupted; what was written is whole.", file=sys.stderr)
             sys.exit(128 + _signals[0])
         raise
     sys.exit(0)

@@ -120,7 +120,7 @@ optimizer        adam                            fixed
 edge: hidden_layers 3 lies at the high end of 1:3; --hidden-layers 1:5 looks further, with --update-space.
 edge: lr 0.1 lies at the high end of 1e-4:1e-1:log; --lr 1e-4:1:log looks further, with --update-space.
 overfitting: after epoch 2 trial #1 gets worse, log_loss 0.25 to 0.75 at epoch 8; --l2 1e-5:1e-1:log --dropout 0.1:0.7 holds it back.
-This is the best of 3 noisy values, so a new sample will score a little worse; nntune confirm says how much.
+This is the best of 3 noisy values, so a new sample will score worse; nntune confirm says how much.
 1 trials are unfinished; the search's command goes on with them.
 this configuration trained anew, from other initial weights:
   nntune search 'a b.csv' -t '[/x]' --seed 5 --study made-1 --trials 1 --hidden-layers 3 --units 16 \

@@ -243,8 +243,8 @@ def test_words_say_who_wins_and_how_surely() -> None:
     }
     assert sentences.against(found) == [
         "The network beats the mean by 2 rmse (20 standard errors).",
-        "Linear model (lasso) is as good, as far as these rows tell: "
-        "the network is 0.3 rmse better (3.0 standard errors).",
+        "As good as the network, as far as these rows tell: linear model (lasso) "
+        "(the network is 0.3 rmse better, 3.0 standard errors).",
         "The network loses to gradient boosting by 0.25 rmse (2.5 standard errors).",
     ]
 

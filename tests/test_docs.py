@@ -63,7 +63,7 @@ def consoles(text: str) -> list[str]:
 def form(output: str) -> list[str]:
     """The words of an output, without those that depend on luck."""
     lucky = re.compile(  # findings, who wins, and the default's value, which may be the best
-        r"\w+: .*--|The network (beats|loses)|.* is as good, | {10}|trial #\d+ won"
+        r"\w+: .*--|The network (beats|loses)|As good as the network, | {10}|trial #\d+ won"
     )
     lines = [line for line in output.splitlines() if not lucky.match(line)]
     text = re.sub(r"\b(complete|pruned|failed)\b", "STATE", "\n".join(lines))

@@ -72,9 +72,10 @@ def _imbalances(target: Target, y: Floats) -> Iterator[str]:
     shares = np.bincount(y.astype(np.int64), minlength=len(target.classes)) / len(y)
     if shares.min() < 0.3 / len(shares):
         least = target.classes[int(shares.argmin())]
+        others = "balanced_accuracy or auc" if len(shares) == 2 else "balanced_accuracy"
         yield (
             f"only {shares.min():.1%} of the training rows are {least!r}: "
-            "accuracy says little here; look at balanced_accuracy, f1 or auc"
+            f"accuracy says little here; look at {others}"
         )
 
 

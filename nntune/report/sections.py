@@ -176,11 +176,9 @@ def _of_leaderboard(view: View) -> tuple[str, ...]:
 
 
 def _leaderboard(view: View, confirmation: dict[str, Any] | None) -> Tabled:
-    """What was confirmed and the baselines by their values, then the other trials."""
+    """Candidates, by the seeds that ranked them, among the baselines; then the other trials."""
     tuned = [each.name for each in view.space.hyperparameters if not each.fixed]
     known = {c["trial"]: c for c in confirmation["candidates"]} if confirmation else {}
-    if confirmation:  # the seeds that ranked the winner first flatter it
-        known[confirmation["winner"]] = confirmation["confirmed"]
     sign = -1 if view.direction == "maximize" else 1
     ranked: list[tuple[float, Row]] = []
     for trial in view.listed(top=_LONGEST):
@@ -198,7 +196,7 @@ def _leaderboard(view: View, confirmation: dict[str, Any] | None) -> Tabled:
         empty = ["-"] * (1 + len(tuned))
         cells = [baseline["label"], "baseline", "-", value, *empty, chosen]
         ranked.append((sign * baseline["value"], Row(tuple(cells), "baseline")))
-    headings = ["trial", "state", view.definition.metric, *["confirmed"] * bool(known), "epoch",
+    headings = ["trial", "state", view.definition.metric, *["from fresh seeds"] * bool(known), "epoch",
                 *tuned, "end"]  # fmt: skip
     rows = [row for _, row in sorted(ranked, key=lambda each: each[0])]
     return tabled("Leaderboard", headings, [r.cells for r in rows], [r.mark for r in rows])
@@ -223,8 +221,9 @@ def _test(test: dict[str, Any]) -> Section:
         found = test["at_threshold"]
         scores = ", ".join(f"{name} {number(value)}" for name, value in found["metrics"].items())
         lines.append(
-            f"At a threshold of {number(test['threshold'])}, chosen for {found['chosen_for']} on "
-            f"validation rows: {scores}."
+            f"{test['confusion']['classes'][1]!r} from a probability of "
+            f"{number(test['threshold'])} on, chosen for {found['chosen_for']} on validation rows: "
+            f"{scores}."
         )
     return Section(
         "Test", tuple(lines), table=tabled("Test", ("", *names), rows), figures=tuple(judged(test))

@@ -135,9 +135,10 @@ def _extras(found: dict[str, Any]) -> list[str]:
     if found["at_threshold"]:
         at = found["at_threshold"]
         values = ", ".join(f"{name} {number(value)}" for name, value in at["metrics"].items())
+        second = found["confusion"]["classes"][1]
         lines.append(
-            f"Cut at {number(found['threshold'])}, which the validation rows chose for "
-            f"{at['chosen_for']}: {values}."
+            f"{second!r} from a probability of {number(found['threshold'])} on, which the "
+            f"validation rows chose for {at['chosen_for']}: {values}."
         )
     if found["calibration"]:
         lines.append(f"Expected calibration error {number(found['calibration']['ece'])}.")

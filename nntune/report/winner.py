@@ -107,7 +107,7 @@ def _caveats(view: View, running: int, found: dict[str, Any] | None) -> list[str
     counts = view.counts()
     values = counts.get("complete", 0) + counts.get("pruned", 0)
     lines = [
-        f"This is the best of {values} noisy values, so a new sample will score a little worse; "
+        f"This is the best of {values} noisy values, so a new sample will score worse; "
         "nntune confirm says how much."
     ] * (values > 1 and found is None)
     if running:

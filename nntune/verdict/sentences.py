@@ -12,22 +12,24 @@ _PLAIN, _LINEAR = ("majority", "mean"), ("ridge", "lasso", "logistic_l2", "logis
 
 
 def headline(confirmation: dict[str, Any]) -> str:
-    """The winner's value: mean and standard deviation over seeds that chose nothing."""
+    """The winner's value: mean and standard deviation over seeds, standard error over rows."""
     found = confirmation["confirmed"]
     count = len(found["values"])
     spread = "" if found["sd"] is None else f" ± {number(found['sd'])}"
     failed = f", {found['failed']} failed" if found["failed"] else ""
-    return f"{number(found['mean'])}{spread} over {count} fresh seeds{failed}"
+    rows = f" and ± {number(found['se_rows'])} over other rows" if found.get("se_rows") else ""
+    return f"{number(found['mean'])}{spread} over {count} fresh seeds{failed}{rows}"
 
 
 def luck(confirmation: dict[str, Any]) -> str:
     """What the search's own best value owed to luck."""
-    gap, searched = confirmation["luck"], _searched(confirmation)
+    gap, best = confirmation["luck"], _best_searched(confirmation)
     if gap is None:
         return ""
-    if gap > 0:
-        return f"the search's best was {number(searched)}: {number(gap)} of it was luck"
-    return f"the search's best was {number(searched)}: it did not flatter"
+    again = best["searched"] + (-gap if confirmation["direction"] == "maximize" else gap)
+    said = f"the search's best, #{best['trial']}, had {number(best['searched'])} there and has "
+    worth = f"{number(gap)} was luck" if gap > 0 else "it did not flatter"
+    return f"{said}{number(again)} from fresh seeds: {worth}"
 
 
 def against(confirmation: dict[str, Any]) -> list[str]:
@@ -87,11 +89,13 @@ def _compared(baseline: dict[str, Any], metric: str) -> str:
             return f"The network loses to {label} by {gap} {metric} ({errors(baseline)})."
     which = "better" if baseline["difference"] > 0 else "worse"
     return (
-        f"{label[0].upper()}{label[1:]} is as good, as far as these rows tell: "
-        f"the network is {gap} {metric} {which} ({errors(baseline)})."
+        f"As good as the network, as far as these rows tell: {label} "
+        f"(the network is {gap} {metric} {which}, {errors(baseline)})."
     )
 
 
-def _searched(confirmation: dict[str, Any]) -> float:
-    values: list[float] = [each["searched"] for each in confirmation["candidates"]]
-    return max(values) if confirmation["direction"] == "maximize" else min(values)
+def _best_searched(confirmation: dict[str, Any]) -> dict[str, Any]:
+    """The candidate that the search had in front; of equal ones the earlier."""
+    sign = -1 if confirmation["direction"] == "maximize" else 1
+    found: list[dict[str, Any]] = confirmation["candidates"]
+    return min(found, key=lambda each: (sign * each["searched"], each["trial"]))
