@@ -46,7 +46,9 @@ def trials_compared(found: Sides) -> RenderableType:
     table.add_row("epoch", *(str(trial.epoch or "-") for trial in found.trials))
     common = _common(found)
     if common is not None:
-        table.add_row(f"best by epoch {common}", *(number(best) for best in _best_until(found, common)))
+        table.add_row(
+            f"best by epoch {common}", *(number(best) for best in _best_until(found, common))
+        )
     different, alike = differences(
         *(found.view.space.params(trial.params) for trial in found.trials)
     )
