@@ -196,8 +196,8 @@ def _leaderboard(view: View, confirmation: dict[str, Any] | None) -> Tabled:
         empty = ["-"] * (1 + len(tuned))
         cells = [baseline["label"], "baseline", "-", value, *empty, chosen]
         ranked.append((sign * baseline["value"], Row(tuple(cells), "baseline")))
-    headings = ["trial", "state", view.definition.metric, *["from fresh seeds"] * bool(known), "epoch",
-                *tuned, "end"]  # fmt: skip
+    again = ["from fresh seeds"] * bool(known)
+    headings = ["trial", "state", view.definition.metric, *again, "epoch", *tuned, "end"]
     rows = [row for _, row in sorted(ranked, key=lambda each: each[0])]
     return tabled("Leaderboard", headings, [r.cells for r in rows], [r.mark for r in rows])
 
