@@ -137,7 +137,10 @@ def test_a_path_that_is_no_file_is_refused_with_the_nearest_name(tmp_path: Path)
     assert str(refusal.value) == f"there is no file {wrong}. Did you mean 'wine.csv'?"
     with pytest.raises(DataError) as refusal:
         load(Request(str(tmp_path), "y"))
-    assert str(refusal.value) == f"{tmp_path} is a folder; name one file in it"
+    assert str(refusal.value) == (
+        f"{tmp_path} is a folder without pictures; name one file in it, or a folder that has a "
+        "sub-folder of png or jpg files for each class"
+    )
 
 
 def test_an_unknown_set_of_scikit_learn_is_refused_with_the_nearest_name() -> None:

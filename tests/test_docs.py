@@ -1,6 +1,7 @@
 """The pages are held to the code: commands, options, ranges, names, and the worked example."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -191,6 +192,7 @@ def test_the_commands_of_the_readme_run_and_the_example_prints_what_it_shows(
     printed = readme.example(tmp_path)
 
     assert form(printed) == form(shown)
+    shutil.copytree(ROOT / "tests" / "data", tmp_path / "tests" / "data")
     others = [each for each in consoles(README) if each not in readme.EXAMPLE]
     assert len(others) > 5
     for command in others:

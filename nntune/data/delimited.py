@@ -134,7 +134,7 @@ def _first_row(
     except duckdb.Error as error:
         raise DataError(complaint(name, str(error))) from None
     if len(row) != len(found.types):
-        raise DataError(complaint(name, ""))
+        raise DataError(complaint(name, "" if row else "unterminated quote"))
     return [(cell or "").strip() for cell in row]
 
 
