@@ -76,8 +76,13 @@ def open_test(
     view = study_named(study, db)
     confirmation = view.confirmation()
     if confirmation is None:
-        print("the winner is confirmed first", file=sys.stderr)
-        _confirm(view, Effort(), data, workers)
+        effort = Effort()
+        print(
+            f"the winner is confirmed first: {effort.top} configurations from {effort.seeds} seeds "
+            "each, then the best of them once more",
+            file=sys.stderr,
+        )
+        _confirm(view, effort, data, workers)
         confirmation = view.confirmation()
     if confirmation and opened(view, confirmation["winner"]):
         print("this winner was tested already; nothing is opened again", file=sys.stderr)

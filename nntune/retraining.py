@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,9 +52,16 @@ def plan_again(view: View, source: str | None = None) -> Plan:
     """A study's request carried out again.
 
     Raises:
-        DataError: the data cannot be read.
+        DataError: the data have moved, or cannot be read.
     """
-    return plan_of(request_of(view, source))
+    request = request_of(view, source)
+    there = request.source.startswith("sklearn:") or Path(request.source).exists()
+    if source is None and not there:
+        raise DataError(
+            f"the table of study '{view.name}' is not at {request.source}; --data FILE says where "
+            "it is now."
+        )
+    return plan_of(request)
 
 
 def check_same(view: View, source: str, fingerprint: str) -> None:

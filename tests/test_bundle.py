@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import random
+import shutil
 import sqlite3
 import struct
 from contextlib import closing, suppress
@@ -471,3 +472,17 @@ def ended(*words: object) -> int:
     with pytest.raises(SystemExit) as end:
         main([str(word) for word in words])
     return int(str(end.value.code or 0))
+
+
+def test_a_table_that_has_moved_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(PENGUINS.source, "birds.csv")
+    view = nntune.search("birds.csv", "species", trials=1, space={"epochs": 2}, db="birds.db")
+    Path("birds.csv").rename("moved.csv")
+
+    with pytest.raises(DataError, match=r"is not at birds.csv; --data FILE says where it is now"):
+        refit(view, Wanted())
+
+    assert refit(view, Wanted(data="moved.csv")).bundle.target == "species"
