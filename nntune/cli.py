@@ -121,11 +121,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             raise
         print(f"nntune: {error.filename or 'a file'}: {error.strerror}.", file=sys.stderr)
         sys.exit(DatabaseError.exit_code)
-    except BaseException:
-        if _signals:
+    except BaseException as error:
+        if not _signals:
+            raise
+        if not isinstance(error, _ToldExit):
             print("nntune: interrupted; what was written is whole.", file=sys.stderr)
-            sys.exit(128 + _signals[0])
-        raise
+        sys.exit(128 + _signals[0])
     sys.exit(0)
 
 
@@ -137,6 +138,10 @@ _signals: list[int] = []
 
 class _Stopped(KeyboardInterrupt):
     """A signal arrived; not KeyboardInterrupt itself, after which Python picks the exit code."""
+
+
+class _ToldExit(SystemExit):
+    """The end after a signal, of which the user has been told."""
 
 
 def _note(number: int, frame: FrameType | None) -> None:
@@ -406,7 +411,7 @@ def _run_search(run: "Callable[[], View]", as_json: bool) -> None:
         what = "interrupted" if _signals[0] == signal.SIGINT else "terminated"
         again = "all finished trials are kept, the same command goes on from here"
         print(f"nntune: {what}; {again}.", file=sys.stderr)
-        sys.exit(128 + _signals[0])
+        raise _ToldExit from None
     answer(lambda: report.best(view), lambda: report.best_json(view), as_json)
 
 
