@@ -189,12 +189,11 @@ class View:
     def confirmation(self) -> dict[str, Any] | None:
         """The last confirmation, unless the search has since found a better trial than those."""
         found = self.verdicts("confirmation")
-        best = self.best()
-        if not found or best is None:
+        if not found:  # before all trials are ranked
             return None
-        last = found[-1]
+        best, last = self.best(), found[-1]
         known = {each["trial"] for each in last["candidates"]}
-        return last if best.number in known else None
+        return last if best is not None and best.number in known else None
 
     def winner(self) -> Trial | None:
         """The confirmed winner; the best trial of the search where none is confirmed."""
