@@ -529,10 +529,8 @@ class Space:
 
     def params(self, optuna_params: Mapping[str, Any]) -> dict[str, Value]:
         """The whole configuration behind the parameters that Optuna keeps."""
-        found = {
-            name: 0.0 if optuna_params.get(zero) else optuna_params.get(name, fixed)
-            for name, zero, fixed in self._keys
-        }
+        found = {**self._fixed, **{n: v for n, v in optuna_params.items() if n in self._fixed}}
+        found |= {name: 0.0 for zero, name in self._zeros if optuna_params.get(zero)}
         if "model" not in found:
             return found
         return {name: found[name] for name in self._names[found["model"]]}
@@ -543,12 +541,14 @@ class Space:
         return {model: [each.name for each in self.of(model)] for model in self.models}
 
     @cached_property
-    def _keys(self) -> list[tuple[str, str, Any]]:
-        """Name, Optuna's name of its zero, the value if fixed: thousands of trials ask."""
-        return [
-            (each.name, f"{each.name}_zero", each.choices[0] if each.fixed else None)
-            for each in self.hyperparameters
-        ]
+    def _fixed(self) -> dict[str, Any]:
+        """Every name in order, with its value if fixed: thousands of trials ask."""
+        return {each.name: each.choices[0] if each.fixed else None for each in self.hyperparameters}
+
+    @cached_property
+    def _zeros(self) -> list[tuple[str, str]]:
+        """Optuna's name of a zero, and of what it is the zero."""
+        return [(f"{each.name}_zero", each.name) for each in self.hyperparameters if each.zero]
 
     def optuna_params(self, params: Mapping[str, Value]) -> dict[str, Value]:
         """What Optuna keeps of a whole configuration; the inverse of `params`."""

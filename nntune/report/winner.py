@@ -25,11 +25,11 @@ _OF_THE_DATA = (
 
 def best(view: View) -> RenderableType:
     """The winner: its value, what it is worth, its configuration in its ranges, what to do."""
-    trial, found = winner(view), view.confirmation()
+    trial, found = judged(view)
     params = view.space.params(trial.params)
     counts = view.counts()
     definition = view.definition
-    running = counts.get("running", 0)
+    running = counts["running"]
     done = sum(counts.values()) - running
     facts = Table.grid(padding=(0, 2))
     facts.add_row("study", f"{view.name} ({view.path}): {done} trials, {states(counts)}")
@@ -49,7 +49,7 @@ def best(view: View) -> RenderableType:
         facts.add_row("", f"{number(default.value)} with the default configuration (#0{cut})")
     noted = [f"{each.name}: {each.sentence}" for each in findings(view)]
     words = [Text(line) for line in (sentences.against(found) if found else [])]
-    notes = [Text(line) for line in (*noted, *_caveats(view, running, found))]
+    notes = [Text(line) for line in (*noted, *_caveats(counts, found))]
     parts: list[RenderableType] = [
         facts,
         "",
@@ -63,7 +63,7 @@ def best(view: View) -> RenderableType:
 
 def best_json(view: View) -> dict[str, Any]:
     """The winner as values."""
-    trial = winner(view)
+    trial, found = judged(view)
     definition = view.definition
     return {
         "schema": "nntune.best/1",
@@ -75,7 +75,7 @@ def best_json(view: View) -> dict[str, Any]:
         "trials": view.counts(),
         "stopped": view.stopped,
         "seed": definition.seed,
-        "confirmed": _confirmed(view),
+        "confirmed": found and _confirmed(found),
         "findings": [each._asdict() for each in findings(view)],
         "edges": edge_names(view.space, view.space.params(trial.params)),
         "command": definition.command,
@@ -83,19 +83,25 @@ def best_json(view: View) -> dict[str, Any]:
     }
 
 
-def _confirmed(view: View) -> dict[str, Any] | None:
-    found = view.confirmation()
-    if found is None:
-        return None
+def _confirmed(found: dict[str, Any]) -> dict[str, Any]:
     kept = ("confirmed", "luck", "baselines")
     return {"winner": found["winner"], **{key: found[key] for key in kept}}
 
 
 def winner(view: View) -> Trial:
-    trial = view.winner()
+    return judged(view)[0]
+
+
+def judged(view: View) -> tuple[Trial, dict[str, Any] | None]:
+    """The winner, and its confirmation if there is one.
+
+    Raises:
+        NotFoundError: no trial has a value yet.
+    """
+    trial, found = view.judged()
     if trial is None:
         raise NotFoundError(f"study '{view.name}' has no trial with a value yet.")
-    return trial
+    return trial, found
 
 
 def _validation(view: View) -> str:
@@ -103,9 +109,8 @@ def _validation(view: View) -> str:
     return f"{rows}, the mean of {view.folds} folds" if view.folds > 1 else rows
 
 
-def _caveats(view: View, running: int, found: dict[str, Any] | None) -> list[str]:
-    counts = view.counts()
-    values = counts.get("complete", 0) + counts.get("pruned", 0)
+def _caveats(counts: dict[str, int], found: dict[str, Any] | None) -> list[str]:
+    running, values = counts["running"], counts["complete"] + counts["pruned"]
     lines = [
         f"This is the best of {values} noisy values, so a new sample will score worse; "
         "nntune confirm says how much."

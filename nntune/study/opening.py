@@ -5,7 +5,6 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 
 from nntune.errors import DatabaseError, NotFoundError, RefusedError
@@ -140,6 +139,8 @@ def _create(path: Path) -> None:
 
 def blank_database(path: Path) -> None:
     """A file with Optuna's tables and ours, and nothing in them."""
+    from importlib.metadata import version  # takes longer than to read a study
+
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript("BEGIN;" + OPTUNA_TABLES + TABLES)
         connection.execute("INSERT INTO alembic_version VALUES (?)", (OPTUNA_SCHEMA,))

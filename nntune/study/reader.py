@@ -99,16 +99,20 @@ class View:
         """
         with reading(self.path) as connection:
             found = self._order_of(connection, _of_state(state), top)
-            return list_trials(connection, self.study_id, found)
+            return list_trials(connection, found)
 
     def sample(self, count: int) -> list[Listed]:
         """Trials spread evenly over all numbers, at most about so many."""
+        last = sum(self.counts().values())
+        # An odd step: of a Sobol sequence every second point lies in one half of the space.
+        step = math.ceil(last / count) | 1
         with reading(self.path) as connection:
             found = connection.execute(
-                "SELECT trial_id FROM trials WHERE study_id = ? ORDER BY number", (self.study_id,)
-            ).fetchall()
-            ids = [trial_id for (trial_id,) in found[:: math.ceil(len(found) / count) or 1]]
-            return list_trials(connection, self.study_id, ids)
+                "SELECT trial_id FROM trials WHERE study_id = ? AND "
+                "number IN (SELECT value FROM json_each(?)) ORDER BY number",
+                (self.study_id, json.dumps(list(range(0, last, step)))),
+            )
+            return list_trials(connection, [trial_id for (trial_id,) in found])
 
     def trial(self, number: int) -> Trial:
         """One trial.
@@ -186,19 +190,23 @@ class View:
         entry = self.attributes().get("stopped", {})
         return entry["reason"] if entry.get("trials") == sum(self.counts().values()) else ""
 
+    def judged(self) -> tuple[Trial | None, dict[str, Any] | None]:
+        """`winner` and `confirmation`, for one ranking of all trials."""
+        best, found = self.best(), self.verdicts("confirmation")
+        if best is None or not found:
+            return best, None
+        last = found[-1]
+        if best.number not in {each["trial"] for each in last["candidates"]}:
+            return best, None
+        return self.trial(last["winner"]), last
+
     def confirmation(self) -> dict[str, Any] | None:
         """The last confirmation, unless the search has since found a better trial than those."""
-        found = self.verdicts("confirmation")
-        if not found:  # before all trials are ranked
-            return None
-        best, last = self.best(), found[-1]
-        known = {each["trial"] for each in last["candidates"]}
-        return last if best is not None and best.number in known else None
+        return self.judged()[1] if self.verdicts("confirmation") else None
 
     def winner(self) -> Trial | None:
         """The confirmed winner; the best trial of the search where none is confirmed."""
-        last = self.confirmation()
-        return self.best() if last is None else self.trial(last["winner"])
+        return self.judged()[0]
 
     @cached_property
     def _order(self) -> str:

@@ -4,7 +4,6 @@ import json
 import math
 import sys
 from array import array
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -69,25 +68,19 @@ def load_trials(connection: Connection, trial_ids: Sequence[int]) -> list[Trial]
     return [found[trial_id] for trial_id in trial_ids]
 
 
-def list_trials(connection: Connection, study_id: int, trial_ids: Sequence[int]) -> list[Listed]:
-    """Trials of one study in the order of their ids as given, without what lists do not show."""
+def list_trials(connection: Connection, trial_ids: Sequence[int]) -> list[Listed]:
+    """Trials in the order of their ids as given, without what lists do not show."""
     few = "trial_id IN (SELECT value FROM json_each(?))"
     wanted = (json.dumps(list(trial_ids)),)
-    # Optuna holds a parameter to one kind and its choices for good: one row of a name tells.
-    external = {
-        name: _external(json.loads(text))
-        for name, text in connection.execute(
-            "SELECT param_name, distribution_json FROM trial_params WHERE param_id IN (SELECT "
-            "max(param_id) FROM trial_params p JOIN trials t ON t.trial_id = p.trial_id "
-            "WHERE t.study_id = ? GROUP BY param_name)",
-            (study_id,),
-        )
-    }
-    params: dict[int, dict[str, Any]] = defaultdict(dict)
-    for trial_id, name, value in connection.execute(
-        f"SELECT trial_id, param_name, param_value FROM trial_params WHERE {few}",
+    params: dict[int, dict[str, Any]] = {trial_id: {} for trial_id in trial_ids}
+    external: dict[str, Callable[[float], Any]] = {}
+    for param_id, trial_id, name, value in connection.execute(
+        f"SELECT param_id, trial_id, param_name, param_value FROM trial_params WHERE {few}",
         wanted,
-    ):
+    ).fetchall():
+        if name not in external:
+            # Optuna holds a name to one kind and its choices for good: one row tells.
+            external[name] = _external(_distribution(connection, param_id))
         params[trial_id][name] = external[name](value)
     found = {
         trial_id: Listed(
@@ -106,6 +99,14 @@ def list_trials(connection: Connection, study_id: int, trial_ids: Sequence[int])
         )
     }
     return [found[trial_id] for trial_id in trial_ids]
+
+
+def _distribution(connection: Connection, param_id: int) -> dict[str, Any]:
+    (text,) = connection.execute(
+        "SELECT distribution_json FROM trial_params WHERE param_id = ?", (param_id,)
+    ).fetchone()
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def packed(curve: Sequence[float]) -> bytes:

@@ -35,7 +35,7 @@ class Finding(NamedTuple):
 
 def findings(view: View) -> list[Finding]:
     """All findings, those about the winner first; none while no trial has a value."""
-    trial = view.winner()
+    trial, confirmation = view.judged()
     if trial is None:
         return []
     space = [each for each in view.space.hyperparameters if not each.fixed]
@@ -48,7 +48,7 @@ def findings(view: View) -> list[Finding]:
         *_overfitting(view, trial),
         *_diverged(space, configurations),
         *_indifferent(view, space, configurations, params),
-        *_noisy(view),
+        *_noisy(confirmation),
         *_small(view),
         *_of_the_data(view),
     ]
@@ -189,8 +189,7 @@ def _ranks(values: Sequence[float]) -> list[float]:
     return ranks
 
 
-def _noisy(view: View) -> Iterator[Finding]:
-    found = view.confirmation()
+def _noisy(found: dict[str, Any] | None) -> Iterator[Finding]:
     if found is None:
         return
     few = [each for each in found["candidates"] if each["sd"] is not None]
