@@ -1,15 +1,20 @@
-"""What a verdict is worth: a simulated truth, and eight data sets.
+"""What a verdict is worth: a simulated truth, the word "beats", and eight data sets.
 
     python -m benchmarks.verdict truth [--studies 50]
+    python -m benchmarks.verdict words [--studies 50]
     python -m benchmarks.verdict data [--data energy wage] [--trials 64]
 
 The first makes studies in which all configurations are equally good, so that a search can only find
-luck, and compares what it says with what new seeds and new rows say. The second runs the command
-line as a user would, on real tables, and prints rows for docs/verdict.md.
+luck, and compares what it says with what new seeds and new rows say. The second makes tables on
+which a linear model is as good as anything, and tables with a little more to find, and counts how
+often the network's lead on validation rows passes a number of standard errors, and what 5,000 new
+rows say of it. The third runs the command line as a user would, on real tables, and prints rows for
+docs/verdict.md.
 """
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -40,18 +45,24 @@ ALIKE = {
     "batch_size": 64, "epochs": 15,
 }  # fmt: skip
 _REPLICAS = 10  # that the truth is a mean of
+KINDS = (("ridge", "lasso", "logistic_l1", "logistic_l2"), ("boosting",))
+BARS = (1.0, 2.0, 3.0, 4.0)  # standard errors
+CURVATURES = (0.0, 0.3)
 
 
 def main() -> None:
     """Prints one of the two tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("truth", "data"))
+    parser.add_argument("what", choices=("truth", "words", "data"))
     parser.add_argument("--studies", type=int, default=50)
     parser.add_argument("--data", nargs="+", choices=TABLES, default=VERDICTS)
     parser.add_argument("--trials", type=int, default=64)
     arguments = parser.parse_args()
     if arguments.what == "truth":
         simulate(arguments.studies)
+        return
+    if arguments.what == "words":
+        count_words(arguments.studies, arguments.trials)
         return
     for name in arguments.data:
         if path := path_of(name):
@@ -102,8 +113,12 @@ def _study(seed: int) -> dict[str, float]:
 def _write(path: Path, draws: np.random.Generator, rows: int) -> None:
     x = draws.normal(size=(rows, 5))
     y = x[:, 0] + np.sin(2 * x[:, 1]) + 0.5 * x[:, 2] * x[:, 3] + draws.normal(size=rows)
-    lines = [",".join(f"{value:.6g}" for value in row) for row in np.column_stack([x, y])]
-    path.write_text("\n".join(["a,b,c,d,e,y", *lines]))
+    _save(path, np.column_stack([x, y]), "abcdey")
+
+
+def _save(path: Path, table: NDArray[Any], names: str) -> None:
+    lines = [",".join(f"{value:.6g}" for value in row) for row in table]
+    path.write_text("\n".join([",".join(names), *lines]))
 
 
 def _truth(view: View, content: dict[str, Any]) -> dict[str, float]:
@@ -131,24 +146,62 @@ def _truth(view: View, content: dict[str, Any]) -> dict[str, float]:
     }
 
 
+def count_words(studies: int, trials: int) -> None:
+    """Prints how often a lead on validation rows passes a bar, and is one on new rows."""
+    heads = [f"beyond {bar:g}, of these better / worse on new rows" for bar in BARS]
+    print(f"| truth | studies | better / worse on new rows | {' | '.join(heads)} |")
+    print("|---" * (3 + len(BARS)) + "|")
+    for curvature in CURVATURES:
+        found = [_lead(seed, curvature, trials) for seed in range(studies)]
+        cells = [_signs([sign for lead, sign in found if lead > bar]) for bar in (-math.inf, *BARS)]
+        counts = [f"{sum(lead > bar for lead, _ in found)}, {cell}" for bar, cell in
+                  zip(BARS, cells[1:], strict=True)]  # fmt: skip
+        name = f"linear + {curvature:g} curved" if curvature else "linear"
+        print(f"| {name} | {studies} | {cells[0]} | {' | '.join(counts)} |", flush=True)
+
+
+def _signs(signs: Sequence[int]) -> str:
+    return f"{signs.count(1)} / {signs.count(-1)}"
+
+
+def _lead(seed: int, curvature: float, trials: int) -> tuple[float, int]:
+    """The lead over the best linear model in standard errors; what new rows say: 1, 0 or -1."""
+    with tempfile.TemporaryDirectory() as folder:
+        draws = np.random.default_rng(seed)
+        weights = draws.normal(size=8)
+        path, new = Path(folder, "table.csv"), Path(folder, "new.csv")
+        for file, rows in ((path, 250), (new, 5000)):
+            x = draws.normal(size=(rows, 8))
+            curved = np.sin(2 * x[:, 0]) + x[:, 1] * x[:, 2]
+            y = x @ weights / 8**0.5 + curvature * curved + draws.normal(size=rows)
+            _save(file, np.column_stack([x, y]), "abcdefghy")
+        best, test = _told(path, trials, Path(folder, "study.db"), "-t", "y", "--test", str(new),
+                           "--seed", str(seed), "--workers", "1")  # fmt: skip
+    linear = [each for each in best["confirmed"]["baselines"] if each["name"] in KINDS[0]]
+    ahead = min(linear, key=lambda each: float(each["difference"]))
+    entry = next(each for each in test["entries"] if each["name"] == ahead["name"])
+    return ahead["difference"] / ahead["se"], _sign(entry["difference"])
+
+
+def _sign(difference: dict[str, float]) -> int:
+    """Whether the 95 % interval says better (1), worse (-1) or neither."""
+    return (difference["low"] > 0) - (difference["high"] < 0)
+
+
 def row(name: str, path: Path, trials: int) -> str:
     """One line of the table of data sets, from what the commands print."""
     with tempfile.TemporaryDirectory() as folder:
-        db = str(Path(folder, "study.db"))
         target = ["-t", TABLES[name].target] if TABLES[name].target else []
-        _run("search", str(path), *target, "--trials", str(trials), "--db", db, "--quiet")
-        best = json.loads(_run("best", "--db", db, "--json"))
-        test = json.loads(_run("test", "--db", db, "--json"))
+        best, test = _told(path, trials, Path(folder, "study.db"), *target)
     found, metric = best["confirmed"], best["metric"]
-    kinds = [("ridge", "lasso", "logistic_l1", "logistic_l2"), ("boosting",)]
     own = test["entries"][0]["metrics"][metric]
     cells = [
         name, metric, f"{number(found['confirmed']['mean'])} ± {number(found['confirmed']['sd'])}",
         number(found["luck"]),
         *(_beside([each for each in found["baselines"] if each["name"] in names])
-          for names in kinds),
+          for names in KINDS),
         f"{number(own['value'])} [{number(own['low'])}, {number(own['high'])}]",
-        *(_tested(test, names, metric) for names in kinds),
+        *(_tested(test, names, metric) for names in KINDS),
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
@@ -164,9 +217,16 @@ def _tested(test: dict[str, Any], names: Sequence[str], metric: str) -> str:
         (entry for entry in test["entries"] if entry["name"] in names),
         key=lambda entry: float(entry["difference"]["value"]),
     )
-    low, high = each["difference"]["low"], each["difference"]["high"]
-    mark = "+" if low > 0 else "-" if high < 0 else "="
-    return f"{number(each['metrics'][metric]['value'])} ({mark})"
+    return f"{number(each['metrics'][metric]['value'])} ({'=+-'[_sign(each['difference'])]})"
+
+
+def _told(
+    path: Path, trials: int, db: Path, *options: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `best` and `test` say after a search."""
+    _run("search", str(path), *options, "--trials", str(trials), "--db", str(db), "--quiet")
+    best = json.loads(_run("best", "--db", str(db), "--json"))
+    return best, json.loads(_run("test", "--db", str(db), "--json"))
 
 
 def _run(*words: str) -> str:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -438,9 +439,9 @@ def test_evaluate_agrees_with_scikit_learn(name: str, tmp_path: Path, nn: Comman
     found = made(request)
     bundle.write(tmp_path / "a.nnt", found)
 
-    code, out, err = nn("evaluate", tmp_path / "a.nnt", request.source, "--json")
+    code, out, _ = nn("evaluate", tmp_path / "a.nnt", request.source, "--json")
 
-    assert (code, err) == (0, "")
+    assert code == 0
     values = json.loads(out)
     truth = read(request.source)[found.target]
     known = np.array([cell is not None for cell in truth])
@@ -473,6 +474,17 @@ def test_evaluate_prints_a_line_for_each_metric(model: Path, nn: Command) -> Non
     assert [line.split()[0] for line in out.splitlines()] == [
         "rows", "log_loss", "accuracy", "balanced_accuracy", "f1"
     ]  # fmt: skip
+
+
+def test_evaluate_says_so_where_the_network_learnt_from_the_rows(
+    model: Path, tmp_path: Path, nn: Command
+) -> None:
+    other = shutil.copy(PENGUINS.source, tmp_path / "other.csv")
+
+    said = [nn("evaluate", model, source)[2] for source in (PENGUINS.source, other)]
+
+    assert "note: the network learnt from rows of penguins.csv, which flatters it" in said[0]
+    assert said[1] == ""
 
 
 def test_evaluate_needs_the_truth(model: Path, tmp_path: Path, nn: Command) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class Evaluation:
         rows: that had a target.
         dropped: rows without one, or without the past that the network looks back at.
         metrics: name to value; nan where one is not defined, such as auc with one class.
-        notes: sentences on what could not be read.
+        notes: sentences on what could not be read, and on rows that it learnt from.
     """
 
     rows: int
@@ -65,7 +66,16 @@ def evaluate(bundle: Bundle, source: str, target: str | None = None) -> Evaluati
         raise DataError(f"{source} has no row with a value of {truth.feature.column}")
     y = np.concatenate(known)
     metrics = score(bundle.task, np.concatenate(values), y, metrics_of(bundle.task))
-    return Evaluation(len(y), dropped, metrics, tuple(doubts.sentences()))
+    return Evaluation(len(y), dropped, metrics, (*doubts.sentences(), *_learnt(bundle, source)))
+
+
+def _learnt(bundle: Bundle, source: str) -> Iterator[str]:
+    """Of names alone: a copy of the table under another name goes unnoticed."""
+    if Path(source).name == Path(str(bundle.data.get("source", ""))).name:
+        yield (
+            f"the network learnt from rows of {Path(source).name}, which flatters it; "
+            "nntune test scores the rows that it has not seen"
+        )
 
 
 def _tables(source: str, columns: Columns, doubts: Doubts) -> Iterator[Table]:

@@ -6,8 +6,9 @@ judged by the study's metric on the validation rows, the mean over folds where t
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,9 @@ from nntune.workers import one_thread
 
 Array = NDArray[Any]
 Values = NDArray[np.float64]
+_Judged = tuple[float, Any, tuple[Values, ...]]  # value, strength, predictions of each fold
 _ROUNDS = 200  # of boosting, at most
+_DECADES = ("ridge", "logistic_l2", "logistic_l1")  # strengths a decade apart, then half of one
 _SHRINKAGES = np.logspace(-4, 2, 7)  # penalties of standardised columns, per row
 _SHRINKAGES_OF_TERMS = np.logspace(-6, -3, 7)  # the same where each row of terms has norm 1
 
@@ -118,27 +121,35 @@ def _chosen(name: str, rows: Rows, metric: str, seed: int) -> Baseline:
     started = time.process_time()
     folds, classes = rows.folds, len(rows.classes)
     examples = [_taken(name, fold, classes, seed) for fold in folds]
-    strengths = _strengths(name, *examples[0], folds[0].train.terms)
-    tried = (
-        _tried(name, strengths, fold, classes, each, seed)
-        for fold, each in zip(folds, examples, strict=True)
-    )
     targets = [truth(fold) for fold in folds]
-    best: tuple[float, Any, tuple[Values, ...]] | None = None
-    for strength, *values in zip(strengths, *tried, strict=True):
-        scores = [
-            score(rows.task, each, y, [metric])[metric]
-            for each, y in zip(values, targets, strict=True)
-        ]
-        value = float(np.mean(scores))
-        if best is None or METRICS[metric].better(value, best[0]):
-            best = (value, strength, tuple(values))
-    assert best is not None
+
+    def judged(strengths: Sequence[Any]) -> Iterator[_Judged]:
+        """Value, strength and predictions of each."""
+        tried = (
+            _tried(name, strengths, fold, classes, each, seed)
+            for fold, each in zip(folds, examples, strict=True)
+        )
+        for strength, *values in zip(strengths, *tried, strict=True):
+            scores = [
+                score(rows.task, each, y, [metric])[metric]
+                for each, y in zip(values, targets, strict=True)
+            ]
+            yield float(np.mean(scores)), strength, tuple(values)
+
+    best = _best(metric, judged(_strengths(name, *examples[0], folds[0].train.terms)))
+    if name in _DECADES:
+        between = [best[1] * factor for factor in (10**-0.5, 10**0.5)]
+        best = _best(metric, [best, *judged(between)])
     value, strength, chosen = best
     params = {KINDS[name].strength: strength} if KINDS[name].strength else {}
     if len(examples[0][1]) < len(folds[0].train.y):
         params["rows"] = len(examples[0][1])
     return Baseline(name, params, chosen, value, time.process_time() - started)
+
+
+def _best(metric: str, found: Iterable[_Judged]) -> _Judged:
+    """The first of those with the best value."""
+    return reduce(lambda best, e: e if METRICS[metric].better(e[0], best[0]) else best, found)
 
 
 def _taken(name: str, fold: Fold, classes: int, seed: int) -> tuple[Encoded, Array]:

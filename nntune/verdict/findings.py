@@ -48,7 +48,7 @@ def findings(view: View) -> list[Finding]:
         *_overfitting(view, trial),
         *_diverged(space, configurations),
         *_indifferent(view, space, configurations, params),
-        *_noisy(confirmation),
+        *_noisy(view.definition.metric, confirmation),
         *_small(view),
         *_of_the_data(view),
     ]
@@ -189,7 +189,7 @@ def _ranks(values: Sequence[float]) -> list[float]:
     return ranks
 
 
-def _noisy(found: dict[str, Any] | None) -> Iterator[Finding]:
+def _noisy(metric: str, found: dict[str, Any] | None) -> Iterator[Finding]:
     if found is None:
         return
     few = [each for each in found["candidates"] if each["sd"] is not None]
@@ -203,8 +203,8 @@ def _noisy(found: dict[str, Any] | None) -> Iterator[Finding]:
         yield Finding(
             "noisy",
             f"the {len(few)} confirmed configurations cannot be told apart: from best to worst "
-            f"{number(abs(first['mean'] - last['mean']))}, with a standard error of {number(se)}; "
-            f"nntune confirm {flag} looks closer, or take the smallest network.",
+            f"{number(abs(first['mean'] - last['mean']))} {metric}, with a standard error of "
+            f"{number(se)}; nntune confirm {flag} looks closer, or take the smallest network.",
             flag,
         )
 
