@@ -3,7 +3,7 @@
     python -m benchmarks.chaos [--faults 300] [--seconds 240] [--log chaos.jsonl] [--seed 0]
 
 Each episode is a search by two workers on the penguins, on a small file system of its own where
-that may be mounted. A dozen faults strike at random moments; what ends it is followed by the same
+that may be mounted. Two dozen faults strike at random moments; what ends it is followed by the same
 command. At the end the study has to be the one of a search to which nothing happened. One line a
 fault goes to the log, so that a call goes on where the one before stopped; the table is of all.
 Linux only.
@@ -34,7 +34,7 @@ from nntune.errors import Error
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = "48m"  # of the file system
-FAULTS_AN_EPISODE, TRIALS = 12, 384
+FAULTS_AN_EPISODE, TRIALS = 24, 384
 SEARCH = [
     sys.executable, "-m", "nntune", "search", str(ROOT / "studies" / "penguins.csv"),
     "-t", "species", "--epochs", "27", "--units", "8,16,32", "--workers", "2",
@@ -165,6 +165,10 @@ def _episode(
         scene.start()
         _note(lines, _ended(scene))
     equal = _facts(scene.path) == undisturbed.facts
+    if not equal:
+        kept = Path(tempfile.mkdtemp(prefix=f"nntune-unequal-{episode}-"))
+        print(f"not equal: {shutil.copytree(scene.path.parent, kept / 'studies')}", file=sys.stderr)
+    scene.clear()
     shutil.rmtree(scene.folder)
     return [line | {"equal": equal} for line in lines]
 
@@ -173,8 +177,9 @@ def _struck(scene: Scene, kind: str, before: list[Line]) -> Line:
     """One fault at a random moment of a search that is at work."""
     fault = FAULTS[kind]
     if scene.is_running() and fault.flags:
+        scene.is_at_work()
         scene.process.terminate()
-        _note(before, _ended(scene), 143)
+        _note(before, _ended(scene), 143, 0)
     if not scene.is_running():
         scene.start(*fault.flags)
     at_work = scene.is_at_work()

@@ -101,6 +101,7 @@ class Scene:
         self.path = folder / "studies" / f"{NAME}.db"
         self._command = command
         self._process: subprocess.Popen[str] | None = None
+        self._started: list[int] = []  # process groups
 
     @property
     def process(self) -> "subprocess.Popen[str]":
@@ -116,6 +117,13 @@ class Scene:
             env={**os.environ, "TMPDIR": str(temporary), **environment},
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
+        self._started.append(self._process.pid)
+
+    def clear(self) -> None:
+        """Ends what is left: a stopped worker does not see that its search has been killed."""
+        for group in self._started:
+            with suppress(OSError):
+                os.killpg(group, signal.SIGKILL)
 
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -275,7 +283,7 @@ def _after_a_kill(spoil: Callable[[Scene], None]) -> Callable[[Scene], Ended]:
         shutil.copytree(scene.path.parent, kept)
         spoil(scene)
         said = [_ran(scene, "db", "check"), _ran(scene, "db", "repair"), _ran(scene, "best")]
-        scene.start()
+        scene.start("--time", "2s")  # the study is put back afterwards
         said.append(scene.ended())
         shutil.rmtree(scene.path.parent)
         kept.rename(scene.path.parent)
@@ -304,7 +312,7 @@ def _cut_the_file(scene: Scene) -> None:
     os.truncate(scene.path, scene.moments.randrange(scene.path.stat().st_size))
 
 
-def cut_the_log(scene: Scene) -> Ended:
+def cut_the_log(scene: Scene) -> None:
     """What a disk loses that did not write all it was given: the last transactions."""
     scene.process.kill()
     scene.ended()
@@ -312,7 +320,6 @@ def cut_the_log(scene: Scene) -> Ended:
     with suppress(OSError):
         os.truncate(log, scene.moments.randrange(log.stat().st_size or 1))
     scene.start()
-    return scene.ended()
 
 
 def make_the_folder_read_only(scene: Scene) -> Ended:
@@ -356,7 +363,7 @@ FAULTS: dict[str, Fault] = {
     "fork server killed": Fault(kill_the_fork_server),
     "all stopped for a second": Fault(stop_all_for_a_second),
     "worker stopped for a second": Fault(stop_a_worker_for_a_second),
-    "worker hangs": Fault(hang_a_worker, flags=("--trial-time", "8s")),
+    "worker hangs": Fault(hang_a_worker, flags=("--trial-time", "20s")),
     "worker without memory": Fault(take_a_workers_memory),
     "MemoryError in training": Fault(
         _restarted(PYTHONPATH=SITE_PATH, NNTUNE_CHAOS="memory 5")

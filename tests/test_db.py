@@ -49,8 +49,8 @@ SPOILT = {
         "1 trials of study 'churn' have lost a part of their configuration or curve",
     "DELETE FROM nntune_trial WHERE trial_id = 3":
         "1 trials lack nntune's part of what is known of them",
-    "UPDATE trials SET number = 9 WHERE number = 4":
-        "5 numbers of trials are missing from their study; failed ones stand in for them",
+    "DELETE FROM trials WHERE number IN (1, 3)":
+        "2 numbers of trials are missing from their study; failed ones stand in for them",
 }  # fmt: skip
 
 
@@ -77,6 +77,19 @@ def test_trials_that_are_lost_are_stood_in_for_by_failed_ones(path: Path) -> Non
     repair(path)
     trial = read(path).trial(2)
     assert (trial.state, trial.reason, trial.params) == ("failed", "lost in a damaged file", {})
+
+
+def test_a_number_that_no_trial_can_have_is_named(path: Path) -> None:
+    """No million of failed trials stands in for what was never there."""
+    spoil(path, "UPDATE trials SET number = 999999 WHERE number = 4")
+    said = "1 trials have numbers that none can have"
+    assert sentences(path) == [said]
+    assert repair(path).left == (said,)
+
+
+def test_a_definition_that_cannot_be_read_is_left(path: Path) -> None:
+    spoil(path, "UPDATE nntune_study SET definition = '1'", "DELETE FROM trials WHERE number = 2")
+    assert repair(path).left == ("the definition of study 'churn' cannot be read",)
 
 
 def test_a_strangers_triggers_are_named(path: Path) -> None:

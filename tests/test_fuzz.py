@@ -1,8 +1,9 @@
 """Whatever a file or a range holds, the answer is a result or an nntune.Error: never a crash.
 
-`make test` tries some inputs of each kind, always the same; `make fuzz` sets NNTUNE_FUZZ to how
-many others are tried of each. Inputs are good ones with bytes flipped, cut, doubled and spliced,
-and ones that are put together from the words of their grammar.
+`make test` tries a thousand inputs of each kind, always the same; `make fuzz` sets NNTUNE_FUZZ to
+how many others are tried of each. Inputs are good ones with bytes flipped, cut, doubled and
+spliced, and ones that are put together from the words of their grammar. All are drawn from a few
+bytes, which is quick, and what a fuzzer that is guided by coverage deals in: guided_fuzz.py.
 """
 
 import gzip
@@ -10,11 +11,11 @@ import io
 import os
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -23,32 +24,77 @@ from hypothesis import strategies as st
 from test_study import filled
 
 from nntune import bundle, study
-from nntune.data import Request, describe
-from nntune.data.ducks import connect, literal
+from nntune.data import Request, describe, ducks
 from nntune.errors import Error
 from nntune.space import RULES, build, parse
 from nntune.study.checking import check
 from nntune.study.repair import repair
 
 MANY = int(os.environ.get("NNTUNE_FUZZ", "0"))
+MEMORY = "/dev/shm"
+
+Item = TypeVar("Item")
 
 
-def inputs(few: int) -> Callable[[Any], Any]:
-    """So many inputs of a kind in `make test`."""
-    return settings(
-        max_examples=MANY or few,
+def inputs(part: int = 1) -> Callable[[Callable[[bytes], None]], Any]:
+    """All inputs of a kind, or one part in so many where several tests share a kind."""
+    chosen = settings(
+        max_examples=(MANY or 1000) // part,
         deadline=None,
         derandomize=not MANY,
         database=None,
         suppress_health_check=list(HealthCheck),
     )
+    return lambda test: chosen(given(st.binary(min_size=96, max_size=96))(test))
 
 
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Where inputs are written; hypothesis calls a test often, pytest makes its fixtures once."""
-    with tempfile.TemporaryDirectory(prefix="nntune-fuzz-") as made:
-        yield Path(made)
+@contextmanager
+def quick() -> Iterator[None]:
+    """Files in memory and DuckDB opened once: either takes longer than what is tested."""
+    home = MEMORY if os.path.isdir(MEMORY) else None
+    with (
+        tempfile.TemporaryDirectory(prefix="nntune-fuzz-", dir=home) as made,
+        closing(ducks.connect()) as duck,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.chdir(made)
+        patch.setattr(tempfile, "tempdir", made)
+        patch.setattr(ducks, "connect", duck.cursor)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    with quick():
+        yield
+
+
+class Drawn:
+    """Choices out of bytes; the first choice where there are no more."""
+
+    def __init__(self, content: bytes) -> None:
+        self._left = iter(content)
+
+    def below(self, bound: int) -> int:
+        return (next(self._left, 0) << 8 | next(self._left, 0)) % bound
+
+    def share(self) -> float:
+        """Between 0 and 1."""
+        return self.below(1 << 16) / (1 << 16)
+
+    def of(self, options: Sequence[Item]) -> Item:
+        """One of up to 256."""
+        return options[next(self._left, 0) % len(options)]
+
+    def some(self, draw: Callable[[], Item], least: int, most: int) -> list[Item]:
+        return [draw() for _ in range(least + next(self._left, 0) % (most - least + 1))]
+
+    def text(self) -> str:
+        """Anything, of all that Unicode has."""
+        return "".join(self.some(self._character, 0, 12))
+
+    def _character(self) -> str:
+        return chr(self.below(1 << 16) if self.of([0, 0, 0, 1]) else 32 + self.of(range(96)))
 
 
 @cache
@@ -62,12 +108,12 @@ def tables() -> dict[str, bytes]:
     csv = "\n".join(["x,colour,day,z,y", *lines]).encode()
     arrays = io.BytesIO()
     np.savez(arrays, X=np.arange(80.0).reshape(40, 2), y=np.arange(40) % 2)
-    with tempfile.TemporaryDirectory() as made, closing(connect()) as duck:
+    with tempfile.TemporaryDirectory() as made, closing(ducks.connect()) as duck:
         Path(made, "a.csv").write_bytes(csv)
         for form in ("parquet", "json"):
             duck.execute(
-                f"copy (from read_csv({literal(Path(made, 'a.csv'))})) "
-                f"to {literal(Path(made, f'a.{form}'))}"
+                f"copy (from read_csv({ducks.literal(Path(made, 'a.csv'))})) "
+                f"to {ducks.literal(Path(made, f'a.{form}'))}"
             )
         parquet, jsonl = (Path(made, f"a.{form}").read_bytes() for form in ("parquet", "json"))
     return {
@@ -77,42 +123,35 @@ def tables() -> dict[str, bytes]:
     }  # fmt: skip
 
 
-Change = tuple[str, float, bytes]
-CHANGES = st.lists(
-    st.tuples(
-        st.sampled_from(["flip", "cut", "drop", "double", "write", "put"]),
-        st.floats(0, 1),
-        st.one_of(
-            st.binary(min_size=1, max_size=8),
-            st.sampled_from([b'"', b"\n", b"\r", b",,", b"nan", b"-1", b"1e999", b"\x00" * 4,
-                             b"\xff" * 4, b"{", b"}", b"[", b"null", b"\xef\xbb\xbf"]),
-        ),
-    ),
-    min_size=1,
-    max_size=6,
-)  # fmt: skip
+WORDS = [b'"', b"\n", b"\r", b",,", b"nan", b"-1", b"1e999", b"\x00" * 4, b"\xff" * 4, b"{", b"}",
+         b"[", b"null", b"\xef\xbb\xbf", b"\x1b[2J"]  # fmt: skip
 
 
-def changed(content: bytes, changes: list[Change]) -> bytes:
-    """The bytes with each change made at its place, a share of the length."""
-    for kind, share, word in changes:
-        place = int(share * len(content))
-        rest = content[place:]
-        match kind:
-            case "flip":
-                flipped = bytes(a ^ b for a, b in zip(rest, word, strict=False))
-                content = content[:place] + flipped + rest[len(flipped) :]
-            case "cut":
-                content = content[:place]
-            case "drop":
-                content = content[:place] + rest[len(word) :]
-            case "double":
-                content = content[:place] + rest[:64] + rest
-            case "write":
-                content = content[:place] + word + rest[len(word) :]
-            case "put":
-                content = content[:place] + word + rest
+def changed(content: bytes, drawn: Drawn) -> bytes:
+    """The bytes with up to six changes, each at a place of its own."""
+    for _ in range(1 + drawn.of(range(6))):
+        kind = drawn.of(["flip", "cut", "drop", "double", "write", "put"])
+        place, word = int(drawn.share() * len(content)), drawn.of(WORDS)
+        if drawn.of([False, True]):
+            word = bytes(drawn.some(lambda: drawn.of(range(256)), 1, 8))
+        content = content[:place] + _changed(content[place:], kind, word)
     return content
+
+
+def _changed(rest: bytes, kind: str, word: bytes) -> bytes:
+    match kind:
+        case "flip":
+            flipped = bytes(a ^ b for a, b in zip(rest, word, strict=False))
+            return flipped + rest[len(flipped) :]
+        case "cut":
+            return b""
+        case "drop":
+            return rest[len(word) :]
+        case "double":
+            return rest[:64] + rest
+        case "write":
+            return word + rest[len(word) :]
+    return word + rest
 
 
 def says(ask: Callable[[], object]) -> None:
@@ -126,79 +165,80 @@ def says(ask: Callable[[], object]) -> None:
     assert "\n  File " not in said
 
 
-@inputs(30)
-@given(st.sampled_from(sorted(tables())), CHANGES)
-def test_a_table_with_changed_bytes(folder: Path, name: str, changes: list[Change]) -> None:
-    path = folder / name
-    path.write_bytes(changed(tables()[name], changes))
-    says(lambda: describe(Request(str(path), "y")))
+@inputs(2)
+def test_a_table_with_changed_bytes(content: bytes) -> None:
+    drawn = Drawn(content)
+    name = drawn.of(sorted(tables()))
+    Path(name).write_bytes(changed(tables()[name], drawn))
+    says(lambda: describe(Request(name, "y")))
 
 
-CELLS = st.sampled_from(
-    ["1", "2.5", "-3", "1e400", "nan", "NA", "", " ", "yes", "no", "a", "b", "é",
-     "\U0001f600", "1,5", "1.234,5", "2020-01-31", "31.12.2020",
-     "0001-01-01", "9999-12-31", '"', '""', "'", "a b c",
-     "=1+1", "\x00", "\ufeff", "inf", "1_000", "0x10", "1e-320", "9" * 30, "x" * 300, "true"]
-)  # fmt: skip
+CELLS = [
+    "1", "2.5", "-3", "1e400", "nan", "NA", "", " ", "yes", "no", "a", "b", "é", "\U0001f600",
+    "1,5", "1.234,5", "2020-01-31", "31.12.2020", "0001-01-01", "9999-12-31", '"', '""', "'",
+    "a b c", "=1+1", "\x00", "\ufeff", "inf", "1_000", "0x10", "1e-320", "9" * 30, "x" * 300,
+    "true",
+]  # fmt: skip
 
 
-@inputs(30)
-@given(
-    st.lists(st.lists(CELLS, min_size=1, max_size=5), min_size=1, max_size=40),
-    st.sampled_from([",", ";", "\t", "|", " "]),
-    st.sampled_from(["\n", "\r\n", "\r"]),
-    st.booleans(),
-)
-def test_a_table_of_odd_cells(
-    folder: Path, rows: list[list[str]], delimiter: str, end: str, has_header: bool
-) -> None:
-    path = folder / "odd.csv"
-    header = [f"c{place}" for place in range(max(map(len, rows)) - 1)] + ["y"]
+@inputs(2)
+def test_a_table_of_odd_cells(content: bytes) -> None:
+    drawn = Drawn(content)
+    delimiter, end = drawn.of([",", ";", "\t", "|", " "]), drawn.of(["\n", "\r\n", "\r"])
+    has_header, target = drawn.of([True, False]), drawn.of(["y", ""])
+    width = 1 + drawn.of(range(5))
+    rows = drawn.some(lambda: drawn.some(lambda: drawn.of(CELLS), width, width), 1, 15)
+    if drawn.of([False, True]):
+        rows.append(drawn.some(lambda: drawn.of(CELLS), 1, 5))
+    header = [f"c{place}" for place in range(width - 1)] + ["y"]
     lines = [header, *rows] if has_header else rows
-    path.write_bytes(end.join(delimiter.join(row) for row in lines).encode(errors="replace"))
-    says(lambda: describe(Request(str(path), "y")))
-    says(lambda: describe(Request(str(path))))
+    text = end.join(delimiter.join(row) for row in lines)
+    Path("odd.csv").write_bytes(text.encode(errors="replace"))
+    says(lambda: describe(Request("odd.csv", target)))
 
 
-RANGES = st.one_of(
-    st.lists(
-        st.sampled_from(
-            [":", ",", "log", "0", "1", "1e-4", "0.5", "-1", "1e999", "nan", "inf", "relu", "adam",
-             "flat", " ", ".", "e", "+", "_", "0x1", "\u0661", "1:4", "0,", "9" * 40, "1e-400"]
-        ),
-        max_size=8,
-    ).map("".join),
-    st.text(max_size=20),
-)  # fmt: skip
+WORDS_OF_RANGES = [
+    ":", ",", "log", "0", "1", "1e-4", "0.5", "-1", "1e999", "nan", "inf", "relu", "adam", "flat",
+    " ", ".", "e", "+", "_", "0x1", "\u0661", "1:4", "0,", "9" * 40, "1e-400",
+]  # fmt: skip
 
 
-@inputs(1000)
-@given(st.sampled_from(sorted(RULES)), RANGES)
-def test_a_range(name: str, text: str) -> None:
-    says(lambda: parse(name, text).distributions())
+def a_range(drawn: Drawn) -> str:
+    if drawn.of([False, False, True]):
+        return drawn.text()
+    return "".join(drawn.some(lambda: drawn.of(WORDS_OF_RANGES), 0, 8))
 
 
-KEYS = st.one_of(st.sampled_from([*RULES, "learning_rate", "", "a b", '"']), st.text(max_size=5))
-VALUES = st.one_of(
-    RANGES.map(lambda text: f'"{text}"'),
-    st.sampled_from(
-        ["1", "0.5", "true", "[1, 2]", '["relu", "tanh"]', "{ low = 1 }", "1979-05-27", "nan",
-         "inf",         "''", '"""', "[[]]", "9" * 30, "-0", "1e400"]
-    ),
-    st.text(max_size=10),
-)  # fmt: skip
+@inputs()
+def test_a_range(content: bytes) -> None:
+    drawn = Drawn(content)
+    says(lambda: parse(drawn.of(sorted(RULES)), a_range(drawn)).distributions())
 
 
-@inputs(200)
-@given(st.lists(st.tuples(KEYS, VALUES), max_size=6), CHANGES)
-def test_a_file_of_ranges(
-    folder: Path, entries: list[tuple[str, str]], changes: list[Change]
-) -> None:
-    path = folder / "space.toml"
-    text = "\n".join(f"{key} = {value}" for key, value in entries)
-    for content in (text.encode(errors="replace"), changed(toml(), changes)):
-        path.write_bytes(content)
-        says(lambda: build({}, path))
+KEYS = [*RULES, "learning_rate", "", "a b", '"']
+VALUES = [
+    "1", "0.5", "true", "[1, 2]", '["relu", "tanh"]', "{ low = 1 }", "1979-05-27", "nan", "inf",
+    "''", '"""', "[[]]", "9" * 30, "-0", "1e400",
+]  # fmt: skip
+
+
+@inputs(2)
+def test_a_file_of_odd_ranges(content: bytes) -> None:
+    drawn = Drawn(content)
+
+    def line() -> str:
+        key = drawn.of([*KEYS, drawn.text()])
+        return f"{key} = {drawn.of([drawn.of(VALUES), drawn.text(), repr(a_range(drawn))])}"
+
+    text = "\n".join(drawn.some(line, 0, 6))
+    Path("space.toml").write_bytes(text.encode(errors="replace"))
+    says(lambda: build({}, Path("space.toml")))
+
+
+@inputs(2)
+def test_a_file_of_ranges_with_changed_bytes(content: bytes) -> None:
+    Path("space.toml").write_bytes(changed(toml(), Drawn(content)))
+    says(lambda: build({}, Path("space.toml")))
 
 
 @cache
@@ -217,18 +257,20 @@ def bundled() -> bytes:
         return path.read_bytes()
 
 
-@inputs(300)
-@given(CHANGES)
-def test_a_bundle(folder: Path, changes: list[Change]) -> None:
-    path = folder / "a.nnt"
-    path.write_bytes(changed(bundled(), changes))
-    says(lambda: bundle.load(path))
+@inputs()
+def test_a_bundle(content: bytes) -> None:
+    Path("a.nnt").write_bytes(changed(bundled(), Drawn(content)))
+    says(lambda: bundle.load("a.nnt"))
 
 
 @cache
 def database() -> bytes:
+    """A study in pages as small as can be, so that fewer bytes hold nothing."""
     with tempfile.TemporaryDirectory() as made:
-        return filled(Path(made, "churn.db")).read_bytes()
+        path = filled(Path(made, "churn.db"))
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.executescript("PRAGMA page_size = 512; VACUUM")
+        return path.read_bytes()
 
 
 def questions(path: Path) -> None:
@@ -245,19 +287,19 @@ def questions(path: Path) -> None:
     says(asked)
 
 
-@inputs(30)
-@given(CHANGES)
-def test_a_database_with_changed_bytes(folder: Path, changes: list[Change]) -> None:
-    path = folder / "churn.db"
-    path.write_bytes(changed(database(), changes))
+@inputs(2)
+def test_a_database_with_changed_bytes(content: bytes) -> None:
+    path = Path("churn.db")
+    path.write_bytes(changed(database(), Drawn(content)))
     questions(path)
 
 
-VALUE = st.one_of(
-    st.none(), st.integers(-(2**63), 2**63 - 1), st.floats(), st.text(max_size=20),
-    st.binary(max_size=20),
-    st.sampled_from(["{}", "[]", "null", "1", '"a"', '{"name": "x"}', "RUNNING", "NAN", "FINITE"]),
-)  # fmt: skip
+def a_value(drawn: Drawn) -> object:
+    """Of any type that SQLite has."""
+    return drawn.of([
+        None, drawn.text(), drawn.below(1 << 16) - 1, float("nan"), -(2**63), 2**63 - 1, 1e308,
+        "{}", "[]", "null", "1", '"a"', '{"name": "x"}', "RUNNING", "NAN", "FINITE", b"\x00\x01",
+    ])  # fmt: skip
 
 
 @cache
@@ -273,18 +315,26 @@ def cells() -> list[tuple[str, str]]:
         ]
 
 
-@inputs(15)
-@given(st.lists(st.tuples(st.integers(0, 999), VALUE), min_size=1, max_size=3))
-def test_a_database_with_changed_values(folder: Path, changes: list[tuple[int, Any]]) -> None:
-    path = folder / "values.db"
-    for beside in folder.glob("values.db*"):
+def written(connection: sqlite3.Connection, drawn: Drawn) -> None:
+    """Another value in a column, or what is there with bytes changed."""
+    table, column = cells()[drawn.below(len(cells()))]
+    value = a_value(drawn)
+    if drawn.of([False, True]):
+        (old,) = connection.execute(f'SELECT max("{column}") FROM {table}').fetchone()
+        value = changed(str(old).encode(), drawn).decode(errors="replace")
+    with suppress(sqlite3.Error, OverflowError, UnicodeEncodeError):
+        connection.execute(f'UPDATE {table} SET "{column}" = ?', (value,))
+
+
+@inputs(2)
+def test_a_database_with_changed_values(content: bytes) -> None:
+    path, drawn = Path("values.db"), Drawn(content)
+    for beside in Path().glob("values.db*"):
         beside.unlink()
     path.write_bytes(database())
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
-        for place, value in changes:
-            table, column = cells()[place % len(cells())]
-            with suppress(sqlite3.Error, OverflowError, UnicodeEncodeError):
-                connection.execute(f'UPDATE {table} SET "{column}" = ?', (value,))
+        for _ in range(1 + drawn.of(range(3))):
+            written(connection, drawn)
     questions(path)
     says(lambda: repair(path))

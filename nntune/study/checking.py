@@ -26,10 +26,11 @@ _TRIGGERS = tuple(
 )
 _LOST = "lost in a damaged file"
 _MINE = "study_id IN (SELECT study_id FROM nntune_study)"
-_MOST = 1_000_000  # trials of a study; larger numbers are no numbers of trials
+# Ids count the trials of all studies, so that a number is always smaller than its trial's id.
+_CAN_BE = "typeof(number) = 'integer' AND number >= 0 AND number < trial_id"
 _GAPS = f"""
     WITH RECURSIVE places (study_id, number, most) AS (
-        SELECT study_id, 0, min(max(number), {_MOST}) FROM trials WHERE {_MINE} GROUP BY study_id
+        SELECT study_id, 0, max(number) FROM trials WHERE {_MINE} AND {_CAN_BE} GROUP BY study_id
         UNION ALL SELECT study_id, number + 1, most FROM places WHERE number < most
     ) SELECT study_id, number FROM places
       EXCEPT SELECT study_id, number FROM trials"""
@@ -85,6 +86,13 @@ _VALUELESS = f"""
 _BARE = f"""
     SELECT trial_id FROM trials
     WHERE {_MINE} AND trial_id NOT IN (SELECT trial_id FROM nntune_trial)"""
+# The bracket of a trial that does not say it: that of the trials before it. One pass over all.
+_BRACKETS = f"""
+    SELECT trial_id, coalesce(bracket, 0) FROM (
+        SELECT t.trial_id, n.trial_id AS known,
+               max(n.bracket) OVER (PARTITION BY t.study_id ORDER BY t.number) AS bracket
+        FROM trials t LEFT JOIN nntune_trial n ON n.trial_id = t.trial_id WHERE t.{_MINE}
+    ) WHERE known IS NULL"""
 _NO_NUMBER = """
     SELECT trial_value_id FROM trial_values
     WHERE value_type = 'FINITE' AND typeof(value) NOT IN ('real', 'integer')"""
@@ -98,18 +106,12 @@ RULES = (
     ),
     Rule(
         "{count} trials have numbers that none can have",
-        f"SELECT trial_id FROM trials WHERE {_MINE} AND (typeof(number) <> 'integer' "
-        f"OR number NOT BETWEEN 0 AND {_MOST})",
+        f"SELECT trial_id FROM trials WHERE {_MINE} AND NOT ({_CAN_BE})",
     ),
     Rule(
         "{count} trials lack nntune's part of what is known of them",
         _BARE,
-        (
-            "INSERT INTO nntune_trial (trial_id, bracket) SELECT t.trial_id, coalesce("
-            "(SELECT max(n.bracket) FROM nntune_trial n JOIN trials o USING (trial_id) "
-            f"WHERE o.study_id = t.study_id AND o.number < t.number), 0) FROM trials t "
-            f"WHERE t.trial_id IN ({_BARE})",
-        ),
+        (f"INSERT INTO nntune_trial (trial_id, bracket, reason) SELECT *, '' FROM ({_BRACKETS})",),
     ),
     Rule(
         "{count} numbers of trials are missing from their study; failed ones stand in for them",
@@ -117,10 +119,8 @@ RULES = (
         (
             f"INSERT INTO trials (number, study_id, state) SELECT number, study_id, 'FAIL' "
             f"FROM ({_GAPS})",
-            "INSERT INTO nntune_trial (trial_id, bracket, reason) SELECT t.trial_id, coalesce("
-            "(SELECT max(n.bracket) FROM nntune_trial n JOIN trials o USING (trial_id) "
-            f"WHERE o.study_id = t.study_id AND o.number < t.number), 0), '{_LOST}' FROM trials t "
-            f"WHERE t.trial_id IN ({_BARE})",
+            "INSERT INTO nntune_trial (trial_id, bracket, reason) "
+            f"SELECT *, '{_LOST}' FROM ({_BRACKETS})",
         ),
     ),
     Rule(

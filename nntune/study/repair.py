@@ -16,7 +16,15 @@ from nntune.study.checking import (
     failing,
     unreadable_trials,
 )
-from nntune.study.database import SCHEMA, TABLES, faults, reading, stored_studies
+from nntune.study.database import (
+    NONSENSE,
+    SCHEMA,
+    TABLES,
+    Stored,
+    faults,
+    reading,
+    stored_studies,
+)
 from nntune.study.lock import locked
 from nntune.study.opening import blank_database
 
@@ -119,10 +127,19 @@ def _put_right(path: Path) -> None:
                 for statement in rule.repair:
                     connection.execute(statement)
         for study in stored_studies(connection, path):
-            if study.definition is not None:
-                for trial_id in list(unreadable_trials(connection, study)):
-                    _give_up(connection, trial_id)
+            for trial_id in _unreadable(connection, study):
+                _give_up(connection, trial_id)
         connection.execute("COMMIT")
+
+
+def _unreadable(connection: sqlite3.Connection, study: Stored) -> list[int]:
+    """Ids of trials to give up; none where the study itself cannot be read."""
+    if study.definition is None:
+        return []
+    try:
+        return list(unreadable_trials(connection, study))
+    except NONSENSE:
+        return []
 
 
 def _give_up(connection: sqlite3.Connection, trial_id: int) -> None:
