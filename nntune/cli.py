@@ -87,6 +87,7 @@ from nntune.options import (
     study_named,
     writing,
 )
+from nntune.wording import harmless
 
 if TYPE_CHECKING:
     from nntune.study import View
@@ -111,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         app(args=argv, prog_name="nntune")
     except Error as error:
-        print(f"nntune: {error}", file=sys.stderr)
+        print(harmless(f"nntune: {error}"), file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # `nntune trials | head`
         sys.stderr.close()
@@ -119,7 +120,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except OSError as error:
         if error.errno not in _FAULTS_OF_A_DISK:
             raise
-        print(f"nntune: {error.filename or 'a file'}: {error.strerror}.", file=sys.stderr)
+        where = harmless(str(error.filename or "a file"))
+        print(f"nntune: {where}: {error.strerror}.", file=sys.stderr)
         sys.exit(DatabaseError.exit_code)
     except BaseException as error:
         if not _signals:

@@ -9,6 +9,7 @@ import typer
 
 from nntune.errors import DatabaseError, UsageError, did_you_mean
 from nntune.options import Json, writing
+from nntune.wording import harmless
 
 if TYPE_CHECKING:
     from nntune.study.repair import Mended
@@ -74,7 +75,7 @@ def _print(
             rest = {"problems": problems, "done": done, "backup": backup}
             print(json.dumps(found | rest, indent=2))
             return
-        print(*_lines(file, action, problems, done, backup), sep="\n")
+        print(harmless("\n".join(_lines(file, action, problems, done, backup))))
 
 
 def _lines(

@@ -11,6 +11,7 @@ import typer
 
 from nntune.errors import UsageError
 from nntune.options import Database, Json, Network, StudyName, allow, study_named
+from nntune.wording import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +85,7 @@ def refit(
     refitted = made(view, Wanted(trial, rows, ensemble, data, _command()))
     bundle.write(path, refitted.bundle, force=force)
     for note in refitted.notes:
-        print(note, file=sys.stderr)
+        print(harmless(note), file=sys.stderr)
     found = refitted.bundle
     if as_json:
         _print_json(
@@ -93,8 +94,9 @@ def refit(
         )  # fmt: skip
         return
     numbers = ", ".join(f"#{number}" for number in found.trials)
+    name = harmless(f"{path}: trial {numbers} of {view.name}")
     print(
-        f"{path}: trial {numbers} of {view.name}, epoch {found.metrics['epoch']}, trained on "
+        f"{name}, epoch {found.metrics['epoch']}, trained on "
         f"{found.metrics['count']:,} rows ({found.metrics['rows']}); in the search "
         f"{found.metrics['metric']} {found.metrics['value']:.4g} on validation rows"
     )
@@ -141,7 +143,7 @@ def predict(
             "in csv it is written with a ' before it"
         )
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(harmless(f"note: {note}"), file=sys.stderr)
 
 
 def _values(predictor: Any, data: str, doubts: "Doubts") -> "Iterator[Any]":
@@ -170,7 +172,7 @@ def evaluate(
     allow(network)
     found = evaluated(bundles.read(bundle), data, target)
     for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(harmless(f"note: {note}"), file=sys.stderr)
     if as_json:
         known = {n: v if math.isfinite(v) else None for n, v in found.metrics.items()}
         _print_json("nntune.evaluate/1", rows=found.rows, dropped=found.dropped, metrics=known)

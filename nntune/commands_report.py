@@ -8,6 +8,7 @@ import typer
 
 from nntune.errors import UsageError, did_you_mean
 from nntune.options import Database, Json, StudyName, answer, study_named, writing
+from nntune.wording import harmless
 
 Side = Annotated[
     str, typer.Argument(metavar="A", show_default=False, help="A trial's number, or a study.")
@@ -152,7 +153,7 @@ def report(
     pictures.check_free(path, (".html", ".htm"), force=force)
     pictures.write_text(page(view), path)
     with writing():
-        print(path)
+        print(harmless(str(path)))
 
 
 def dashboard(
@@ -174,7 +175,7 @@ def dashboard(
             "nntune report needs nothing."
         ) from None
     address = f"http://127.0.0.1:{port}/"
-    print(f"{view.name}: {address}dashboard (Ctrl-C ends it)", file=sys.stderr)
+    print(f"{harmless(view.name)}: {address}dashboard (Ctrl-C ends it)", file=sys.stderr)
     try:
         optuna_dashboard.run_server(for_optuna(view.path), host="127.0.0.1", port=port)
     except OSError as error:

@@ -7,14 +7,14 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nntune.report import duration, number
+from nntune.report import HarmlessConsole, duration, number
 
 if TYPE_CHECKING:
     from nntune.search import Update
@@ -36,7 +36,7 @@ class Display:
         self, name: str, metric: str, budget: "Budget", notes: Sequence[str], *, quiet: bool
     ) -> None:
         self._name, self._metric, self._budget = name, metric, budget
-        self._console = Console(
+        self._console = HarmlessConsole(
             stderr=True, quiet=quiet, highlight=False, markup=False, emoji=False, soft_wrap=True
         )
         self._started = time.monotonic()

@@ -61,14 +61,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands_verdict": {
         "data", "options", "report", "retraining", "study", "verdict", "workers",
     },
-    "commands_model": {"bundle", "data", "errors", "options"},
+    "commands_model": {"bundle", "data", "errors", "options", "wording"},
     "export": {
         "autograd", "bundle", "data", "errors", "families", "metrics", "space", "trials",
     },
-    "commands_db": {"errors", "options", "study"},
+    "commands_db": {"errors", "options", "study", "wording"},
     "commands_cluster": {"errors", "workers"},
     "commands_export": {"bundle", "errors", "export", "families", "options", "space"},
-    "commands_report": {"errors", "options", "report", "study"},
+    "commands_report": {"errors", "options", "report", "study", "wording"},
     "estimators": {
         "bundle", "data", "errors", "metrics", "search", "session", "space", "stacks", "stops",
         "study", "trials", "workers",
@@ -77,7 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {
         "commands_cluster", "commands_db", "commands_export", "commands_model", "commands_report",
         "commands_verdict", "costs", "data", "errors", "families", "options", "proposals", "report",
-        "session", "space", "study",
+        "session", "space", "study", "wording",
     },
     "__main__": {"cli"},
 }  # fmt: skip

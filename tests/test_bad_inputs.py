@@ -1,10 +1,12 @@
 """Each mistake on the command line: its sentence, its exit code, no traceback, no new file."""
 
 import gzip
+import io
 import os
 import re
 import signal
 import sqlite3
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +26,16 @@ NUMBERS = [f"{i * 0.37:.2f}" for i in range(60)]
 
 def two(values: list[str]) -> str:
     return "x,y\n" + "".join(f"{i * 1.5},{v}\n" for i, v in enumerate(values))
+
+
+def bomb(shape: str, unpacked: int) -> bytes:
+    """An npz of few bytes, one array of this shape, that says how large it is when unpacked."""
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("X.npy", b"\x93NUMPY\x01\x00\x76\x00" + header.encode())
+        file.filelist[0].file_size = unpacked
+    return packed.getvalue()
 
 
 FILES: dict[str, str | bytes] = {
@@ -47,6 +59,8 @@ FILES: dict[str, str | bytes] = {
     "bad.csv.gz": b"\x1f\x8b\x08\x00" + b"x" * 100,
     "bad.parquet": b"PAR1" + b"abc" * 40,
     "bad.npz": GOOD,
+    "bomb.npz": bomb("(3, 2)", 10**15),
+    "vast.npz": bomb("(900000000000000, 2)", 128),
     "bad.jsonl": '{"x": 1, "y": 2}\nhello\n',
     "valid.csv": "x,z\n1,2\n",
     "text.db": "no database",
@@ -95,6 +109,10 @@ BAD: list[tuple[str, int, str]] = [
     ("search bad.parquet -t y", 3,
      "bad.parquet is not a whole parquet file; fetch or write it again"),
     ("search bad.npz", 3, "bad.npz is not a whole npz file; save it again"),
+    ("search bomb.npz", 3,
+     "there is not enough memory to unpack bomb.npz; save a part of its rows"),
+    ("search vast.npz", 3,
+     "there is not enough memory to unpack vast.npz; save a part of its rows"),
     ("search bad.jsonl -t y", 3,
      "bad.jsonl, line 2: this is not a JSON object; each line of a jsonl file holds one"),
     ("search sklearn:iriss", 3,

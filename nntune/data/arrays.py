@@ -1,5 +1,6 @@
 """Tables that come as arrays: npz files, and the small data sets inside scikit-learn."""
 
+import os
 import zipfile
 from dataclasses import replace
 from importlib.util import find_spec
@@ -105,8 +106,23 @@ def _cut(arrays: dict[str, Array], part: str, name: str) -> Array:
     return cut
 
 
+def _refuse_what_does_not_fit(path: Path, name: str) -> None:
+    """A few kilobytes may unpack to terabytes; no reader looks before it unpacks."""
+    if not hasattr(os, "sysconf"):
+        return
+    with zipfile.ZipFile(path) as packed:
+        unpacked = sum(member.file_size for member in packed.infolist())
+    if unpacked > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        raise DataError(_too_large(name))
+
+
+def _too_large(name: str) -> str:
+    return f"there is not enough memory to unpack {name}; save a part of its rows"
+
+
 def _arrays(path: Path, name: str) -> dict[str, Array]:
     try:
+        _refuse_what_does_not_fit(path, name)
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except ValueError as error:
@@ -116,6 +132,8 @@ def _arrays(path: Path, name: str) -> dict[str, Array]:
                 "save plain numbers or strings"
             ) from None
         raise DataError(f"{name} is not a whole npz file; save it again") from None
+    except MemoryError:
+        raise DataError(_too_large(name)) from None
     except (OSError, EOFError, zipfile.BadZipFile, KeyError):
         raise DataError(f"{name} is not a whole npz file; save it again") from None
 

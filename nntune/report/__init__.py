@@ -1,7 +1,7 @@
 """How a study looks: tables for a terminal, and the same as values for --json."""
 
 from nntune.report.comparison import sides, trials_compared, trials_compared_json
-from nntune.report.drawing import draw
+from nntune.report.drawing import HarmlessConsole, draw
 from nntune.report.importance import EVALUATORS, importance, importance_json, importances
 from nntune.report.overview import data, data_json, studies, studies_json
 from nntune.report.rivals import standing, studies_compared, studies_compared_json
@@ -12,6 +12,7 @@ from nntune.report.wording import duration, number
 
 __all__ = [
     "EVALUATORS",
+    "HarmlessConsole",
     "best",
     "best_json",
     "confirmation",

@@ -1,11 +1,14 @@
 """Results on standard output, in a terminal or a pipe."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
+
+from nntune.wording import harmless
 
 
 class Listing(NamedTuple):
@@ -18,11 +21,21 @@ class Listing(NamedTuple):
         return Group(Text(self.heading, style="bold"), *[Text(self.lines)] * bool(self.lines))
 
 
+class HarmlessConsole(Console):
+    """A console to which no name of a column, a class or a study can give orders."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=harmless(segment.text))
+
+
 def draw(renderable: RenderableType) -> None:
     """Prints on standard output; a pipe gets long lines whole, without blanks at their ends."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = HarmlessConsole(highlight=False, markup=False, emoji=False)
     if isinstance(renderable, Listing) and not console.is_terminal:
-        print("\n".join(filter(None, renderable)))
+        print(harmless("\n".join(filter(None, renderable))))
         return
     if console.is_terminal:
         console.print(renderable, soft_wrap=True)
