@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,11 +82,19 @@ def export(
 
 def _onnx(bundle: "Bundle", path: Path, data: str | None) -> tuple[bytes, str]:
     from nntune.export.graph import onnx_model
+    from nntune.export.layered import grid_of, input_of
 
     outputs = "label and probabilities" if bundle.classes else "value"
     content = onnx_model(bundle)
-    count = len(bundle.encoder["features"])
-    return content, f"{count} columns in, each of shape (rows, 1); {outputs} out"
+    count, grid = len(bundle.encoder["features"]), grid_of(bundle.shapes)
+    columns = []
+    if grid is not None:
+        name, size = input_of(grid)
+        columns.append(f"{name} of shape ({', '.join(map(str, size))})")
+        count -= prod(grid.size) * grid.channels
+    if count:
+        columns.append(f"{count} columns, each of shape (rows, 1),")
+    return content, f"{' and '.join(columns)} in; {outputs} out"
 
 
 def _torch(bundle: "Bundle", path: Path, data: str | None) -> tuple[bytes, str]:

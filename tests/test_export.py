@@ -27,7 +27,8 @@ from nntune.data.learning import load as load_rows
 from nntune.data.table import Strings, moments
 from nntune.errors import DataError, UsageError
 from nntune.export.configuration import space_toml
-from nntune.export.graph import IR, OPSET, Graph, date_parts, onnx_model
+from nntune.export.graph import IR, OPSET, date_parts, onnx_model
+from nntune.export.nodes import Graph
 from nntune.export.script import pytorch_script
 from nntune.export.weights import sequential, torch_state
 from nntune.space import build
@@ -343,7 +344,7 @@ def test_export_writes_each_format_and_says_what_to_do_with_it(
 
     assert told["onnx"] == (
         0,
-        f"{tmp_path}/penguins.onnx: 7 columns in, each of shape (rows, 1); "
+        f"{tmp_path}/penguins.onnx: 7 columns, each of shape (rows, 1), in; "
         "label and probabilities out\n",
         "",
     )

@@ -2,92 +2,34 @@
 
 Every column that the network needs is an input of shape (rows, 1): numbers and categories that are
 numbers as float64 (nan is missing), dates as float64 seconds since 1970 in UTC, words as strings
-without blanks around them ('' is missing). Outputs are `label` (rows,) and `probabilities`
-(rows, classes), or `value` (rows,).
+without blanks around them ('' is missing). What a convolutional or recurrent network reads is one
+input, `images` (rows, channels, height, width) or `series` (rows, channels, steps), also float64.
+Outputs are `label` (rows,) and `probabilities` (rows, classes), or `value` (rows,).
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from nntune.bundle import Bundle, Predictor
-from nntune.data.encoding import DAY, FAR, Encoder, Feature, Scale
+from nntune.data.encoding import DAY, Encoder, Feature
 from nntune.data.roles import FALSE, TRUE
 from nntune.errors import DataError, UsageError
-from nntune.trials import Shape
+from nntune.export import layered
+from nntune.export.nodes import Graph, activated
+from nntune.families import Grid, Own
+from nntune.trials import AnyShape, Shape
 
 OPSET, IR = 19, 9  # of 2023; since 19 strings can be compared
-_TYPES = {np.dtype(np.float32): "FLOAT", np.dtype(np.float64): "DOUBLE", np.dtype("i8"): "INT64"}
-
-
-class Graph:
-    """Nodes in the order of their execution; every value of a node has a name of its own."""
-
-    def __init__(self, columns: Iterable[str]) -> None:
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-        self._taken = set(columns)
-
-    def name(self, wish: str) -> str:
-        """The name, or one like it that is not taken by a column or another value."""
-        while wish in self._taken:
-            wish += "_"
-        self._taken.add(wish)
-        return wish
-
-    def add(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        """A node more; returns the name of what it gives."""
-        from onnx.helper import make_node
-
-        output = output or self.name(f"{operator} {len(self.nodes)}")
-        self.nodes.append(make_node(operator, list(inputs), [output], **attributes))
-        return output
-
-    def constant(self, values: Any, dtype: Any = np.float64) -> str:
-        """Returns the name of an array."""
-        from onnx.numpy_helper import from_array
-
-        name = self.name(f"constant {len(self.constants)}")
-        self.constants.append(from_array(np.asarray(values, dtype), name))
-        return name
-
-    def cast(self, value: str, dtype: Any) -> str:
-        """The value in another type."""
-        from onnx import TensorProto
-
-        return self.add("Cast", value, to=getattr(TensorProto, _TYPES[np.dtype(dtype)]))
-
-    def single(self, value: str) -> str:
-        """As float32; true is 1."""
-        return self.cast(value, np.float32)
-
-    def double(self, operator: str, value: str, number: float) -> str:
-        """One of float64 and a number."""
-        return self.add(operator, value, self.constant(number))
-
-    def scaled(self, value: str, scale: Scale) -> str:
-        """Standardised and cut where the encoding cuts."""
-        centered = self.double("Sub", value, scale.mean)
-        ends = self.constant(-FAR), self.constant(FAR)
-        return self.add("Clip", self.double("Div", centered, scale.sd), *ends)
-
-    def prune(self, outputs: Iterable[str]) -> None:
-        """Drops what no output needs, such as the parts of a date that never change."""
-        needed, kept = set(outputs), []
-        for node in reversed(self.nodes):
-            if needed & set(node.output):
-                needed |= set(node.input)
-                kept.append(node)
-        self.nodes = kept[::-1]
-        self.constants = [each for each in self.constants if each.name in needed]
 
 
 def onnx_model(bundle: Bundle) -> bytes:
     """The serialised model.
 
     Raises:
-        UsageError: the onnx package is not installed.
+        UsageError: the onnx package is not installed, or the network is the user's own.
         DataError: the network reads a text, which no ONNX operator takes apart.
     """
     try:
@@ -98,9 +40,13 @@ def onnx_model(bundle: Bundle) -> bytes:
         ) from None
     encoder = Encoder.from_dict(bundle.encoder)
     kinds = {column["name"]: column["kind"] for column in bundle.columns}
-    graph = Graph(feature.column for feature in encoder.features)
-    inputs = [_input(feature, kinds[feature.column]) for feature in encoder.features]
-    parts = [part for f in encoder.features for part in _encoded(graph, f, kinds[f.column])]
+    grid = layered.grid_of(bundle.shapes)
+    count = grid.channels * math.prod(grid.size) if grid else 0
+    cells, rest = encoder.features[:count], encoder.features[count:]
+    graph = Graph(feature.column for feature in rest)
+    inputs, parts = _grid(graph, cells, grid) if grid else ([], [])
+    inputs += [_input(feature, kinds[feature.column]) for feature in rest]
+    parts += [part for f in rest for part in _encoded(graph, f, kinds[f.column])]
     x = graph.add("Concat", *parts, axis=1)
     outputs = _predictions(graph, bundle, x)
     graph.prune([output.name for output in outputs])
@@ -113,6 +59,17 @@ def onnx_model(bundle: Bundle) -> bytes:
     onnx.helper.set_model_props(model, facts)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def _grid(graph: Graph, features: Sequence[Feature], grid: Grid) -> tuple[list[Any], list[str]]:
+    """The input that is a grid, and its features."""
+    from onnx import TensorProto
+    from onnx.helper import make_tensor_value_info
+
+    wish, size = layered.input_of(grid)
+    name = graph.name(wish)
+    value = make_tensor_value_info(name, TensorProto.DOUBLE, size)
+    return [value], [layered.encoded(graph, features, grid, name)]
 
 
 def _is_words(feature: Feature, kind: str) -> bool:
@@ -257,11 +214,7 @@ def _predictions(graph: Graph, bundle: Bundle, x: str) -> list[Any]:
 
     logits = []
     for member, shape in enumerate(bundle.shapes):
-        if not isinstance(shape, Shape):
-            raise UsageError(
-                "--format onnx writes perceptrons; --format torch has the weights of the others."
-            )
-        logits.append(graph.cast(_network(graph, shape, bundle.layers(member), x), np.float64))
+        logits.append(graph.cast(_member(graph, bundle, member, shape, x), np.float64))
     if not bundle.classes:
         value = graph.double("Mul", _mean(graph, logits), bundle.target_scale)
         flat = graph.double("Add", value, bundle.target_mean)
@@ -282,6 +235,18 @@ def _predictions(graph: Graph, bundle: Bundle, x: str) -> list[Any]:
     ]
 
 
+def _member(graph: Graph, bundle: Bundle, member: int, shape: AnyShape, x: str) -> str:
+    """One network from encoded rows to its outputs."""
+    if isinstance(shape, Own):
+        raise UsageError(
+            f"--format onnx knows no code of {shape.file}; --format torch has its weights, and "
+            "torch.onnx.export writes the module."
+        )
+    if isinstance(shape, Shape):
+        return _network(graph, shape, bundle.layers(member), x)
+    return layered.network(graph, shape, bundle.tensors(member), x)
+
+
 def _mean(graph: Graph, values: Sequence[str]) -> str:
     if len(values) == 1:
         return values[0]
@@ -289,24 +254,10 @@ def _mean(graph: Graph, values: Sequence[str]) -> str:
 
 
 def _network(graph: Graph, shape: Shape, layers: Sequence[tuple[Any, Any]], x: str) -> str:
-    """One member from encoded rows to its outputs."""
+    """A perceptron from encoded rows to its outputs."""
     for place, (weight, bias) in enumerate(layers):
         operands = graph.constant(weight, np.float32), graph.constant(bias, np.float32)
         x = graph.add("Gemm", x, *operands, transB=1)
         if place < len(shape.hidden):
-            x = _activated(graph, shape.activation, x)
+            x = activated(graph, shape.activation, x)
     return x
-
-
-def _activated(graph: Graph, activation: str, z: str) -> str:
-    match activation:
-        case "relu":
-            return graph.add("Relu", z)
-        case "tanh":
-            return graph.add("Tanh", z)
-        case "silu":
-            return graph.add("Mul", z, graph.add("Sigmoid", z))
-    half, root = graph.constant(0.5, np.float32), graph.constant(0.5**0.5, np.float32)
-    error = graph.add("Erf", graph.add("Mul", z, root))
-    share = graph.add("Mul", half, graph.add("Add", graph.constant(1, np.float32), error))
-    return graph.add("Mul", z, share)
