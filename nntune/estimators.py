@@ -314,7 +314,7 @@ def _space(ranges: Mapping[str, object], rows: int) -> Space:
 def _definition(
     tuned: _Tuned, examples: _Examples, space: Space, metric: str, seed: int
 ) -> Definition:
-    plan = session.plan_for(space, len(examples.x), tuned.patience)
+    plan = session.plan_for(space, examples.problem, tuned.patience)
     return Definition(
         data={"source": "arrays", "task": examples.task, "features": examples.x.shape[1]},
         space={each.name: each.text for each in space.hyperparameters},

@@ -24,6 +24,7 @@ from nntune.pruners import PRUNERS
 from nntune.retraining import problem_of, share
 from nntune.search import Plan, Search, rungs
 from nntune.space import Space, Value, asked_ranges, build, family_of
+from nntune.stacks import epoch_seconds
 from nntune.stops import Budget
 from nntune.study import Database, Definition, View, Writer, database
 from nntune.trials import Problem
@@ -33,6 +34,9 @@ from nntune.workers import Workers, cluster, cores, one_thread
 SAMPLERS = ("tpe", "qmc", "random", *samplers.NAMES)
 DEVICES = ("cpu", "cuda", "mps", "auto")
 DEFAULT_TRIALS = 128
+_FIRST_RUNG, _NARROWEST = 120, 9  # estimated seconds of a core, and trials at least
+# Steps to the first rung: after 30 a convolution may be worse than chance and the best later.
+_FIRST_STEPS, _FIRST_DERIVED = 30, 100
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,9 @@ def run(options: Options, *, quiet: bool = False) -> View:
             raise UsageError(f"--device {options.device}: text trains on the CPU; leave it out.")
         workers.use_device()
         product = product or workers.fastest_product()
-        definition = _definition(options, dataset, space, metric, product, networks)
         problem = problem_of(dataset)
         _check_networks(space, problem, networks)
+        definition = _definition(options, dataset, space, metric, product, networks)
         if options.max_memory is not None:
             taken = costs.memory(dataset, problem, space, workers.count)
             costs.refuse(taken, options.max_memory)
@@ -440,7 +444,7 @@ def _definition(
     networks: Iterable[str],
 ) -> Definition:  # fmt: skip
     """What the study is; resuming compares it with what the file says."""
-    plan = plan_for(space, len(dataset.train.y), options.patience)
+    plan = plan_for(space, problem_of(dataset), options.patience)
     request = options.request
     data: dict[str, Any] = {
         "source": request.source,
@@ -469,11 +473,26 @@ def _definition(
     )
 
 
-def plan_for(space: Space, rows: int, patience: int | None = None) -> Plan:
-    """How a study of this space on so many training rows halves and ends its trials."""
+def plan_for(space: Space, problem: Problem, patience: int | None = None) -> Plan:
+    """How a study of this space on these rows halves and ends its trials."""
     longest = int(space["epochs"].bounds[1])
     typical = round(math.sqrt(math.prod(space["batch_size"].bounds)))
-    return Plan(rungs=rungs(longest, rows, typical), patience=patience or max(longest // 8, 20))
+    steps = _FIRST_STEPS if space.models == ("mlp",) else _FIRST_DERIVED
+    rising = rungs(longest, problem.rows, typical, steps=steps)
+    width = _width(space, problem, rising[0])
+    return Plan(width, rungs=rising, patience=patience or max(longest // 8, 20))
+
+
+def _width(space: Space, problem: Problem, epochs: int) -> int:
+    """Trials of a bracket: fewer where networks are so dear that the first rung would take all.
+
+    Ten minutes of two cores see the best of nine through 15 epochs of 48,000 small images; of 32
+    they see one epoch and little more. Perceptrons are cheap, and share stacks.
+    """
+    if space.models == ("mlp",):
+        return Plan().width
+    most = _FIRST_RUNG / (epochs * epoch_seconds(space.default, problem))
+    return min(Plan().width, max(_NARROWEST, int(most)))
 
 
 def versions() -> dict[str, str]:

@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "costs": {"data", "errors", "space", "stacks", "trials"},
     "session": {
         "costs", "data", "errors", "families", "metrics", "own", "progress", "proposals", "pruners",
-        "retraining", "samplers", "search", "space", "stops", "study", "trials",
+        "retraining", "samplers", "search", "space", "stacks", "stops", "study", "trials",
         "verdict", "workers",
     },
     "retraining": {"data", "errors", "stacks", "study", "trials", "workers"},

@@ -157,7 +157,7 @@ def _cell(
     gates = [np.concatenate([np.split(each, len(order))[n] for n in order]) for each in tensors]
     weights = [graph.constant(each[None], np.float32) for each in gates[:2]]
     bias = graph.constant(np.concatenate(gates[2:])[None], np.float32)
-    more = {"linear_before_reset": 1} if cell == "gru" else {}
+    more: dict[str, Any] = {"linear_before_reset": 1} if cell == "gru" else {}
     found = graph.add(operator, x, *weights, bias, hidden_size=units, **more)
     return graph.add("Squeeze", found, graph.constant([1], np.int64))
 
