@@ -165,12 +165,24 @@ def _episode(
         scene.start()
         _note(lines, _ended(scene))
     equal = _facts(scene.path) == undisturbed.facts
-    if not equal:
+    can_be = not _has_crashed(scene.path)
+    if can_be and not equal:
         kept = Path(tempfile.mkdtemp(prefix=f"nntune-unequal-{episode}-"))
         print(f"not equal: {shutil.copytree(scene.path.parent, kept / 'studies')}", file=sys.stderr)
     scene.clear()
     shutil.rmtree(scene.folder)
-    return [line | {"equal": equal} for line in lines]
+    return [line | {"equal": equal, "can_be": can_be} for line in lines]
+
+
+def _has_crashed(path: Path) -> bool:
+    """Whether an exception in every training, before the third, has failed a trial that was alone.
+
+    Later trials are drawn from what is known of earlier ones, so that the study is another one.
+    """
+    query = "SELECT count(*) FROM nntune_trial WHERE reason LIKE 'crashed (RuntimeError)%'"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=30)) as connection:
+        return bool(connection.execute(query).fetchone()[0])
+    return False
 
 
 def _struck(scene: Scene, kind: str, before: list[Line]) -> Line:
@@ -247,7 +259,7 @@ def _duplicates(path: Path) -> int:
 
 def _is_bad(line: Line) -> bool:
     names = ("hung", "unexpected", "lost", "duplicated", "traceback")
-    return not line["equal"] or any(line[name] for name in names)
+    return (line["can_be"] and not line["equal"]) or any(line[name] for name in names)
 
 
 def shown(lines: list[Line]) -> Table:
@@ -263,9 +275,10 @@ def shown(lines: list[Line]) -> Table:
         of_kind = lines if kind == "all" else by_kind[kind]
         sums = [
             sum(line[name] for line in of_kind)
-            for name in ("at_work", "lost", "duplicated", "hung", "traceback", "equal")
+            for name in ("at_work", "lost", "duplicated", "hung", "traceback", "equal", "can_be")
         ]
-        table.add_row(kind, str(len(of_kind)), *map(str, sums))
+        *counts, equal, can_be = map(str, sums)
+        table.add_row(kind, str(len(of_kind)), *counts, f"{equal} of {can_be}")
     return table
 
 

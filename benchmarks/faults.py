@@ -25,7 +25,8 @@ PATIENCE = 150  # seconds after which something hangs
 NAME = "penguins"
 TRAINED = "nntune.training"
 
-# In the path of a search: the first calls of training raise what NNTUNE_CHAOS says, so often.
+# In the path of a search: NNTUNE_CHAOS says what the first trainings raise, how many of them, and
+# of how many members at least: of two, and no trial has to fail.
 SITE = f'''
 import os, sys
 from importlib.abc import MetaPathFinder
@@ -45,8 +46,8 @@ class Chaos(MetaPathFinder):
             train = module.train
 
             def failing(*arguments, **named):
-                word, left = os.environ["NNTUNE_CHAOS"].split()
-                for number in range(int(left)):
+                word, left, least = os.environ["NNTUNE_CHAOS"].split()
+                for number in range(int(left) if len(arguments[0]) >= int(least) else 0):
                     try:
                         os.close(os.open(f"chaos-{{number}}", os.O_CREAT | os.O_EXCL))
                     except FileExistsError:
@@ -366,11 +367,11 @@ FAULTS: dict[str, Fault] = {
     "worker hangs": Fault(hang_a_worker, flags=("--trial-time", "20s")),
     "worker without memory": Fault(take_a_workers_memory),
     "MemoryError in training": Fault(
-        _restarted(PYTHONPATH=SITE_PATH, NNTUNE_CHAOS="memory 5")
+        _restarted(PYTHONPATH=SITE_PATH, NNTUNE_CHAOS="memory 5 2")
     ),
-    "exception in training": Fault(_restarted(PYTHONPATH=SITE_PATH, NNTUNE_CHAOS="error 2")),
+    "exception in training": Fault(_restarted(PYTHONPATH=SITE_PATH, NNTUNE_CHAOS="error 3 2")),
     "exception in every training": Fault(
-        _restarted(to_its_end=True, PYTHONPATH=SITE_PATH, NNTUNE_CHAOS="error 9999"), (0, 1)
+        _restarted(to_its_end=True, PYTHONPATH=SITE_PATH, NNTUNE_CHAOS="error 9999 1"), (0, 1)
     ),
     "clock set back": Fault(_restarted(LD_PRELOAD="{parent}/site/clock.so")),
     "disk full": Fault(fill_the_disk, (0, 3, 5)),

@@ -26,7 +26,13 @@ Submit = Callable[[list[Progress]], "Future[list[Progress]]"]
 # Seconds: a process has to start, and training looks at the time between steps only.
 _GRACE = 10.0
 _EQUAL_CRASHES = 3
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
+_NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "bad_alloc",
+    "map segment",
+)
 
 
 def contained(train: Train, members: Sequence[Progress]) -> list[Progress]:
@@ -75,12 +81,14 @@ def failure_of(error: Exception) -> Failure:
 
 
 def _lacks_memory(error: Exception) -> bool:
-    """Whether memory was refused: by Python and NumPy, by torch on its devices, by the system."""
+    """Whether memory was refused: by Python, NumPy, torch, the system, or for a library's code."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
+    return isinstance(error, RuntimeError | ImportError) and any(
+        text in str(error) for text in _NO_MEMORY
+    )
 
 
 class Rescue:
@@ -105,7 +113,9 @@ class Rescue:
         self._crashes = 0
 
     def train(self, formed: Sequence[list[Progress]], submit: Submit) -> Iterator[list[Progress]]:
-        """Members as their stacks reach the rung, in any order.
+        """Members as their stacks reach the rung, in any order; those that crashed come last.
+
+        Until then they may turn out to be the first of three equal crashes, which fail nobody.
 
         Args:
             formed: the stacks, in the order of training.
@@ -115,15 +125,19 @@ class Rescue:
             CrashError: the same exception ended three trainings in a row.
         """
         starved: list[Progress] = []
+        crashed: list[Progress] = []
         for trained in self._whatever_happens(formed, submit):
             self._notice(trained)
             starved += [m for m in trained if m.outcome == "out of memory"]
-            if rest := [m for m in trained if m.outcome != "out of memory"]:
+            crashed += [m for m in trained if m.outcome == "crashed"]
+            if rest := [m for m in trained if m.outcome not in ("out of memory", "crashed")]:
                 yield rest
         if starved:
             self._renew()
         for member in starved:
             yield self._by_itself(member._replace(outcome="", failure=None), submit)
+        if crashed:
+            yield crashed
 
     def _whatever_happens(
         self, formed: Sequence[list[Progress]], submit: Submit

@@ -83,6 +83,8 @@ def test_refused_memory_is_known_whoever_refuses_it() -> None:
         with pytest.raises((MemoryError, RuntimeError)) as caught:
             refused()
         assert failure_of(caught.value).outcome == "out of memory"
+    unmapped = ImportError("_common.so: failed to map segment from shared object")
+    assert failure_of(unmapped).outcome == "out of memory"
     assert failure_of(RuntimeError("shape mismatch")).outcome == "crashed"
 
 
@@ -120,6 +122,27 @@ def test_three_equal_crashes_in_a_row_stop_the_search() -> None:
     assert outcomes([next(found)[0] for _ in range(6)]) == ["crashed"] * 3 + [""] + ["crashed"] * 2
     with pytest.raises(CrashError, match=r"3 trainings in a row ended with the same ValueError"):
         next(found)
+
+
+def test_crashed_members_wait_for_the_end_of_their_rung() -> None:
+    """Two trainings that crash before a third one like them fail no trial."""
+    rescue = Rescue(lambda: None)
+    failure = failure_of(ValueError("a bug"))
+
+    def submit(stack: list[Progress]) -> "Future[list[Progress]]":
+        future: Future[list[Progress]] = Future()
+        crashed = stack[0].number < crashing
+        ended = {"outcome": "crashed", "failure": failure} if crashed else {"outcome": "epochs"}
+        future.set_result([member._replace(**ended) for member in stack])
+        return future
+
+    crashing, formed = 2, [[member] for member in members(4)]
+    found = [member for stack in rescue.train(formed, submit) for member in stack]
+    assert outcomes(found) == ["epochs", "epochs", "crashed", "crashed"]
+    crashing, told = 3, []
+    with pytest.raises(CrashError):
+        told.extend(rescue.train(formed[:3], submit))
+    assert told == []
 
 
 def test_a_trial_ends_at_its_limit_with_the_epochs_that_it_has(three_classes: Examples) -> None:
