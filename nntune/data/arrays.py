@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+import zlib
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -106,6 +107,10 @@ def _cut(arrays: dict[str, Array], part: str, name: str) -> Array:
     return cut
 
 
+# RuntimeError: encrypted, or of another version of zip.
+_NOT_WHOLE = (OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
 def _refuse_what_does_not_fit(path: Path, name: str) -> None:
     """A few kilobytes may unpack to terabytes; no reader looks before it unpacks."""
     if not hasattr(os, "sysconf"):
@@ -124,7 +129,7 @@ def _arrays(path: Path, name: str) -> dict[str, Array]:
     try:
         _refuse_what_does_not_fit(path, name)
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
+            arrays = {key: file[key] for key in file.files}
     except ValueError as error:
         if "pickle" in str(error).lower() and zipfile.is_zipfile(path):
             raise DataError(
@@ -134,8 +139,11 @@ def _arrays(path: Path, name: str) -> dict[str, Array]:
         raise DataError(f"{name} is not a whole npz file; save it again") from None
     except MemoryError:
         raise DataError(_too_large(name)) from None
-    except (OSError, EOFError, zipfile.BadZipFile, KeyError):
+    except _NOT_WHOLE:
         raise DataError(f"{name} is not a whole npz file; save it again") from None
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise DataError(f"{name} is not a whole npz file; save it again")
+    return arrays
 
 
 def _table(x: Array, y: Array, name: str) -> Table:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ from nntune.workers.place import Place
 from nntune.workers.tasks import Folder, Shared, examples_of, removed
 
 Result = TypeVar("Result")
+_STARTS, _PAUSE = 5, 0.1  # tries to start a worker, and seconds between them
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
@@ -89,11 +91,14 @@ class Processes(_OnThisMachine):
             DataError: the temporary folder is gone, and with it the way to new processes.
         """
         try:
-            with suppress(BrokenExecutor):  # a worker died since the last call
-                with suppress(EOFError, ConnectionError):  # so did what the workers fork from
+            for _ in range(_STARTS):
+                try:
                     return self._started().submit(task, *arguments, **named)
-                self.renew()
-            self._pool = None
+                except BrokenExecutor:  # a worker died since the last call
+                    self._pool = None
+                except (EOFError, ConnectionError):  # so did what the workers fork from
+                    self.renew()
+                    time.sleep(_PAUSE)  # until the system knows of it
             return self._started().submit(task, *arguments, **named)
         except FileNotFoundError:
             raise removed(tempfile.gettempdir()) from None
@@ -112,6 +117,7 @@ class Processes(_OnThisMachine):
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
+            _prepare()
             context = multiprocessing.get_context(_METHOD)
             arguments = (self._processes, context, _begin, (str(self._folder),))
             self._pool = ProcessPoolExecutor(*arguments)
@@ -138,7 +144,7 @@ def _end(pool: ProcessPoolExecutor) -> None:
 
 
 def _prepare() -> None:
-    """Starts the process that workers fork from, and does not wait for its imports."""
+    """Starts the process that workers fork from, if none lives; does not wait for its imports."""
     if _METHOD != "forkserver":
         return
     from multiprocessing import forkserver, resource_tracker
