@@ -91,8 +91,11 @@ GOALS = {
     ),
     "mnist_5k": Goal(
         "ship/mnist_5k/mnist_5k.npz", 5, 0.975,
-        space={"model": "cnn", "channels": "16,32", "augment": "none,shift", "epochs": 30},
-        chosen_by="log_loss",
+        space={
+            "model": "cnn", "blocks": "2,3", "channels": 16, "kernel": 3, "batch_size": "32,64",
+            "lr": "1e-3:1e-2:log", "augment": "shift", "epochs": 20, "l2": 0,
+        },
+        chosen_by="log_loss", ensemble=3, trials=9, confirm=0,
     ),
     "mnist": Goal(
         "bench/mnist/mnist.npz", 10, 0.992,
