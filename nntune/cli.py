@@ -27,7 +27,7 @@ from nntune import (
     commands_verdict,
 )
 from nntune.data import Request
-from nntune.errors import DatabaseError, Error, UsageError
+from nntune.errors import DatabaseError, DataError, Error, UsageError
 from nntune.options import (
     BUDGET,
     DATA,
@@ -118,11 +118,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        if error.errno not in _FAULTS_OF_A_DISK:
+        is_gone = _is_in_a_removed_folder(error)
+        if error.errno not in _FAULTS_OF_A_DISK and not is_gone:
             raise
         where = harmless(str(error.filename or "a file"))
         print(f"nntune: {where}: {error.strerror}.", file=sys.stderr)
-        sys.exit(DatabaseError.exit_code)
+        sys.exit((DataError if is_gone else DatabaseError).exit_code)
     except BaseException as error:
         if not _signals:
             raise
@@ -130,6 +131,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             print("nntune: interrupted; what was written is whole.", file=sys.stderr)
         sys.exit(128 + _signals[0])
     sys.exit(0)
+
+
+def _is_in_a_removed_folder(error: OSError) -> bool:
+    """Whether the folder for temporary files was taken away while it was in use."""
+    import tempfile
+
+    known = tempfile.tempdir
+    return error.errno == errno.ENOENT and known is not None and not Path(str(known)).is_dir()
 
 
 _FAULTS_OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)

@@ -6,12 +6,15 @@ Workers really die, hang and lack memory here; nothing is pretended.
 import math
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +244,30 @@ def test_workers_without_memory_are_replaced_and_the_study_is_as_it_would_be(
         list(Search(writer, build(made.space), Problem(6, 150, 3), workers).run(Budget(8)))
         assert workers.submit(os.getpid).result() != limited
     assert facts(study.read(tmp_path / "hurt.db")) == facts(whole)
+
+
+@pytest.mark.skipif(
+    "forkserver" not in multiprocessing.get_all_start_methods(), reason="workers are not forked"
+)
+def test_what_workers_fork_from_is_started_again() -> None:
+    with Workers(1) as workers:
+        worker, server = workers.submit(os.getpid).result(), workers.submit(os.getppid).result()
+        os.kill(server, signal.SIGKILL)
+        os.kill(worker, signal.SIGKILL)
+        with suppress(BrokenExecutor):  # of those, only the worker's death may not be known yet
+            workers.submit(os.getpid).result()
+        assert workers.submit(os.getppid).result() != server
+
+
+def test_a_clock_that_is_set_back_changes_nothing(
+    tmp_path: Path, three_classes: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = definition(build(SMALL))
+    whole = searched(tmp_path / "whole.db", three_classes, made, Budget(8), Workers(0))
+    looks = count()
+    monkeypatch.setattr(time, "time", lambda: 2e9 - 3600 * next(looks))
+    back = searched(tmp_path / "back.db", three_classes, made, Budget(8), Workers(0))
+    assert facts(back) == facts(whole)
 
 
 def test_data_that_no_training_takes_stop_the_search_with_one_traceback(

@@ -200,6 +200,25 @@ def test_a_search_that_is_interrupted_then_terminated_keeps_what_is_finished(
     assert facts(folder) == undisturbed
 
 
+def test_a_sleep_a_lock_and_a_closed_terminal_change_nothing(
+    folder: Path, undisturbed: Facts
+) -> None:
+    process = started(folder, "--workers", "2", "--quiet")
+    wait_for_events(folder, process, 1)
+    os.killpg(process.pid, signal.SIGSTOP)  # as a laptop does that sleeps
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGCONT)
+    path = folder / "studies" / "penguins.db"
+    with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        time.sleep(0.5)
+        other.execute("ROLLBACK")
+    os.killpg(process.pid, signal.SIGHUP)
+    assert ended(process)[0] in (-signal.SIGHUP, 0)
+    assert ended(started(folder, "--quiet")) == (0, "")
+    assert facts(folder) == undisturbed
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.2, 0.6, 1.2])
 def test_an_interrupted_start_leaves_no_traceback(folder: Path, delay: float) -> None:
     process = started(folder)

@@ -73,3 +73,14 @@ def test_json_keeps_the_names(
     with pytest.raises(SystemExit):
         main(["data", "made.csv", "-t", "y", "--json"])
     assert CLASS in json.loads(capsys.readouterr().out)["classes"]
+
+
+def test_a_temporary_folder_that_is_removed_is_a_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("tempfile.tempdir", str(folder / "gone"))
+    with pytest.raises(SystemExit) as end:
+        main(["data", "made.csv", "-t", "y"])
+    assert end.value.code == 3
+    assert re.fullmatch(r"nntune: .*gone.*: No such file or directory\.\n", capsys.readouterr().err)

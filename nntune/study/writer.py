@@ -21,6 +21,7 @@ from nntune.study.database import (
     Stored,
     definition_of,
     faults,
+    sense,
     wording,
 )
 from nntune.study.records import Outcome, Trial
@@ -208,7 +209,7 @@ class Writer:
 
     def trials(self) -> list[Trial]:
         """All trials, by number."""
-        with faults(self.path, "cannot be read"):
+        with faults(self.path, "cannot be read"), sense(self.path):
             found = self._connection.execute(
                 "SELECT trial_id FROM trials WHERE study_id = ? ORDER BY number", (self._study_id,)
             )
