@@ -1,4 +1,4 @@
-"""A search of families beside the perceptron that is killed ends as if it had never been.
+"""A search of any family that is killed and run again ends as if it had never been killed.
 
 Beside test_resume, which kills a search of perceptrons at many more moments.
 """
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from test_models import facts
+from test_texts import reviews
 
 from nntune import study
 
@@ -50,6 +51,11 @@ def images(folder: Path) -> Search:
     return Search(str(folder / "i.npz"), (*flags, "--rnn-units", "4"), 12, {"cnn", "rnn"})
 
 
+def texts(folder: Path) -> Search:
+    """Sparse inputs."""
+    return Search(reviews(folder), ("-t", "nota", "--epochs", "60"), 24, {"mlp"})
+
+
 def started(search: Search, database: Path, workers: int) -> subprocess.Popen[str]:
     words = ["search", search.source, *search.flags, "--trials", str(search.trials)]
     more = ["--db", str(database), "--workers", str(workers), "--confirm", "0", "--quiet"]
@@ -78,7 +84,7 @@ def killed(search: Search, database: Path, events: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-@pytest.mark.parametrize("table", [series, images])
+@pytest.mark.parametrize("table", [series, images, texts])
 def test_a_killed_search_of_any_family_ends_as_if_undisturbed(table, tmp_path: Path) -> None:
     search = table(tmp_path)
     whole, cut = tmp_path / "whole.db", tmp_path / "cut.db"
