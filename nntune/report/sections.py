@@ -146,7 +146,7 @@ def _winner(view: View) -> Section:
     trial = winner(view)
     params = view.space.params(trial.params)
     rows = [
-        (name, plain(value), _stands(view, name, value), view.space[name].text)
+        (name, plain(value), _stands(view, name, value), view.space[name].text.replace(",", ", "))
         for name, value in params.items()
         if not view.space[name].fixed
     ]
