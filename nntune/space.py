@@ -529,8 +529,12 @@ class Space:
 
     def params(self, optuna_params: Mapping[str, Any]) -> dict[str, Value]:
         """The whole configuration behind the parameters that Optuna keeps."""
-        found = {**self._fixed, **{n: v for n, v in optuna_params.items() if n in self._fixed}}
-        found |= {name: 0.0 for zero, name in self._zeros if optuna_params.get(zero)}
+        found = {**self._fixed, **optuna_params}
+        for zero, name in self._zeros:
+            if found.pop(zero, False):
+                found[name] = 0.0
+        if len(found) > len(self._fixed):  # it was asked for more than this space holds
+            found = {name: found[name] for name in self._fixed}
         if "model" not in found:
             return found
         return {name: found[name] for name in self._names[found["model"]]}

@@ -70,28 +70,27 @@ def load_trials(connection: Connection, trial_ids: Sequence[int]) -> list[Trial]
 
 def list_trials(connection: Connection, trial_ids: Sequence[int]) -> list[Listed]:
     """Trials in the order of their ids as given, without what lists do not show."""
-    few = "trial_id IN (SELECT value FROM json_each(?))"
-    wanted = (json.dumps(list(trial_ids)),)
+    few, wanted = _among(trial_ids)
     params: dict[int, dict[str, Any]] = {trial_id: {} for trial_id in trial_ids}
-    external: dict[str, Callable[[float], Any]] = {}
-    for param_id, trial_id, name, value in connection.execute(
-        f"SELECT param_id, trial_id, param_name, param_value FROM trial_params WHERE {few}",
-        wanted,
+    external: dict[str, Callable[[float], Any] | None] = {}
+    for trial_id, name, value in connection.execute(
+        f"SELECT trial_id, param_name, param_value FROM trial_params WHERE {few}", wanted
     ).fetchall():
         if name not in external:
             # Optuna holds a name to one kind and its choices for good: one row tells.
-            external[name] = _external(_distribution(connection, param_id))
-        params[trial_id][name] = external[name](value)
+            external[name] = _external(_distribution(connection, trial_id, name))
+        convert = external[name]
+        params[trial_id][name] = value if convert is None else convert(value)
     found = {
-        trial_id: Listed(
-            number,
-            state_of(state),
-            params[trial_id],
-            None if kind is None else _number(value, kind),
-            epoch,
-            reason or "",
+        row[0]: Listed(
+            row[1],
+            state_of(row[2]),
+            params[row[0]],
+            None if row[4] is None else _number(row[3], row[4]),
+            row[5],
+            row[6] or "",
         )
-        for trial_id, number, state, value, kind, epoch, reason in connection.execute(
+        for row in connection.execute(
             f"""SELECT t.trial_id, t.number, t.state, v.value, v.value_type, n.epoch, n.reason
                 FROM trials t {VALUE} LEFT JOIN nntune_trial n ON n.trial_id = t.trial_id
                 WHERE t.{few}""",
@@ -101,9 +100,17 @@ def list_trials(connection: Connection, trial_ids: Sequence[int]) -> list[Listed
     return [found[trial_id] for trial_id in trial_ids]
 
 
-def _distribution(connection: Connection, param_id: int) -> dict[str, Any]:
+def _among(trial_ids: Sequence[int]) -> tuple[str, tuple[Any, ...]]:
+    """The condition that a trial is one of these, and its values; a range where it has no gap."""
+    if trial_ids and max(trial_ids) - min(trial_ids) + 1 == len(trial_ids):
+        return "trial_id BETWEEN ? AND ?", (min(trial_ids), max(trial_ids))
+    return "trial_id IN (SELECT value FROM json_each(?))", (json.dumps(list(trial_ids)),)
+
+
+def _distribution(connection: Connection, trial_id: int, name: str) -> dict[str, Any]:
     (text,) = connection.execute(
-        "SELECT distribution_json FROM trial_params WHERE param_id = ?", (param_id,)
+        "SELECT distribution_json FROM trial_params WHERE trial_id = ? AND param_name = ?",
+        (trial_id, name),
     ).fetchone()
     found: dict[str, Any] = json.loads(text)
     return found
@@ -134,7 +141,7 @@ def _params(
 ) -> tuple[dict[int, dict[str, Any]], dict[int, dict[str, str]]]:
     params: dict[int, dict[str, Any]] = {}
     distributions: dict[int, dict[str, str]] = {}
-    external: dict[str, Callable[[float], Any]] = {}
+    external: dict[str, Callable[[float], Any] | None] = {}
     for trial_id, name, value, text in connection.execute(
         "SELECT trial_id, param_name, param_value, distribution_json "
         f"FROM trial_params WHERE {few} ORDER BY param_id",
@@ -142,20 +149,21 @@ def _params(
     ):
         if text not in external:
             external[text] = _external(json.loads(text))
-        params.setdefault(trial_id, {})[name] = external[text](value)
+        convert = external[text]
+        params.setdefault(trial_id, {})[name] = value if convert is None else convert(value)
         distributions.setdefault(trial_id, {})[name] = text
     return params, distributions
 
 
-def _external(distribution: dict[str, Any]) -> Callable[[float], Any]:
-    """What makes a value of what Optuna stored as a float: of a choice its index."""
+def _external(distribution: dict[str, Any]) -> Callable[[float], Any] | None:
+    """What makes a value of what Optuna stored as a float, of a choice its index; None for one."""
     match distribution["name"]:
         case "CategoricalDistribution":
             choices = distribution["attributes"]["choices"]
             return lambda index: choices[int(index)]
         case "IntDistribution":
             return int
-    return float
+    return None
 
 
 def _by_trial(rows: Iterable[tuple[int, int, float]]) -> dict[int, dict[int, float]]:
