@@ -95,7 +95,7 @@ class Processes(_OnThisMachine):
                 try:
                     return self._started().submit(task, *arguments, **named)
                 except BrokenExecutor:  # a worker died since the last call
-                    self._pool = None
+                    self.renew()
                 except (EOFError, ConnectionError):  # so did what the workers fork from
                     self.renew()
                     time.sleep(_PAUSE)  # until the system knows of it
@@ -134,6 +134,10 @@ def cores() -> int:
 def _end(pool: ProcessPoolExecutor) -> None:
     for process in list((getattr(pool, "_processes", None) or {}).values()):
         process.kill()  # one that is stopped would not hear of anything milder
+    # Before CPython 3.12 (gh-94777) a call too large for the pipe waits for its reader for ever.
+    calls = getattr(pool, "_call_queue", None)
+    if calls is not None:
+        calls._reader.close()
     # A process that ends in the middle of a result leaves the pool's thread reading until the last
     # writer is gone, and that is this process. Not to wait for the thread would leave it to race
     # with the end of the interpreter.
