@@ -28,6 +28,7 @@ from nntune.workers.tasks import Folder, Shared, examples_of, removed
 
 Result = TypeVar("Result")
 _STARTS, _PAUSE = 5, 0.1  # tries to start a worker, and seconds between them
+_PATIENCE = 5.0  # seconds for a pool's thread to end after its processes
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
@@ -134,16 +135,20 @@ def cores() -> int:
 def _end(pool: ProcessPoolExecutor) -> None:
     for process in list((getattr(pool, "_processes", None) or {}).values()):
         process.kill()  # one that is stopped would not hear of anything milder
-    # Before CPython 3.12 (gh-94777) a call too large for the pipe waits for its reader for ever.
-    calls = getattr(pool, "_call_queue", None)
-    if calls is not None:
-        calls._reader.close()
     # A process that ends in the middle of a result leaves the pool's thread reading until the last
     # writer is gone, and that is this process. Not to wait for the thread would leave it to race
     # with the end of the interpreter.
     results = getattr(pool, "_result_queue", None)
     if results is not None:
         results._writer.close()
+    # The thread learns of the deaths by itself, and then drops a call that is too large for the
+    # pipe. One that hears of the shutdown first waits for that call's reader for ever, as CPython
+    # before 3.11.5 always does (gh-94777): this process holds the reading end open.
+    thread = getattr(pool, "_executor_manager_thread", None)
+    if thread is not None:
+        thread.join(_PATIENCE)
+        if thread.is_alive():
+            pool._call_queue._reader.close()  # type: ignore[attr-defined]
     pool.shutdown(wait=True, cancel_futures=True)
 
 
