@@ -81,7 +81,7 @@ def seconds(size: Size, x: csr_array, rows: int, epochs: int, *, is_sparse: bool
 def sparse_seconds(size: Size) -> tuple[float, float]:
     """Of a step, and the peak of this process in bytes."""
     torch.set_num_threads(1)
-    found = seconds(size, table(size), size.rows, 4, is_sparse=True)
+    found = seconds(size, table(size), size.rows, 10, is_sparse=True)
     unit = 1 if sys.platform == "darwin" else 1024
     return found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

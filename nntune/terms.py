@@ -23,9 +23,11 @@ from nntune.trials import Shape
 
 Floats = NDArray[np.float32]
 
-# A row of a table is a whole number of cache lines: what a kernel does with a last few numbers
-# may round differently, and which these are would depend on the stack.
-_ALIGNED = 16
+# A row of a table is a whole number of the steps that a kernel takes: what it does with a last few
+# numbers may round differently, and which these are would depend on the stack.
+_ALIGNED = 32
+# Bytes of the table that are changed at once: they stay in the cache until they are put back.
+_BLOCK = 1 << 20
 # The running average is kept as a difference, divided by how much of its start is left. Below this
 # single precision would run out.
 _LEAST_LEFT = 1e-20
@@ -49,7 +51,10 @@ class State(NamedTuple):
 
 
 class Terms:
-    """Weights of the terms of all members, (V, W): a row has those of one term to M * H units.
+    """Weights of the terms of all members: of one term those to M * H units stand in a row.
+
+    Of a term the parameters, first and second moments and lags of the average are four such rows
+    of one table, side by side: what a step costs is mostly fetching them from all over memory.
 
     Args:
         inputs: (N, V) of all training rows.
@@ -67,23 +72,28 @@ class Terms:
         self._inputs, self._adam = inputs, optimizer == "adam"
         self._members, self._units = len(rates.lr), shape.layers[0][1]
         self._width = -(-self._members * self._units // _ALIGNED) * _ALIGNED
-        tables = [self._table(rows, shape.terms) for rows in state]
-        self._parameters, self._first, self._second, self._average, self._best = tables
-        self._lag, self._left = self._average - self._parameters, 1.0
+        self._table = np.zeros((4 * shape.terms, self._width), np.float32)
+        planes = self._table.reshape(-1, 4, self._width).swapaxes(0, 1)
+        self._parameters, self._first, self._second, self._lag = planes
+        self._average, self._best = np.zeros((2, shape.terms, self._width), np.float32)
+        tables = (self._parameters, self._first, self._second, self._average, self._best)
+        for table, rows in zip(tables, state, strict=True):
+            for member, row in enumerate(rows):
+                table[:, self._of(member)] = row.reshape(shape.terms, self._units)
+        np.subtract(self._average, self._parameters, out=self._lag)
+        self._left = 1.0
         self._lr, self._l1, self._l2 = (self._columns(each) for each in rates)
+        self._has_l1, self._has_l2 = bool(self._l1.any()), bool(self._l2.any())
         share = occurrence(
             np.bincount(inputs.indices, minlength=shape.terms), inputs.shape[0], batch_size
         )
         self._weight = torch.from_numpy(1 / share.astype(np.float32))[:, None]  # (V, 1)
         self._place = np.empty(shape.terms, inputs.indices.dtype)  # of a term in the batch
-        self._spare = [np.empty((0, self._width), np.float32) for _ in range(6)]
+        self._now = np.empty((0, self._width), np.float32)  # parameters of the batch's terms
+        rows = max(_BLOCK // (4 * self._table[0].nbytes), 1)
+        self._block = np.empty((4 * rows, self._width), np.float32)
+        self._spare = torch.empty(rows, self._width)
         self._count = torch.zeros(())
-
-    def _table(self, rows: Sequence[Floats], terms: int) -> Floats:
-        table = np.zeros((terms, self._width), np.float32)
-        for member, row in enumerate(rows):
-            table[:, self._of(member)] = row.reshape(terms, self._units)
-        return table
 
     def _of(self, member: int) -> slice:
         return slice(member * self._units, (member + 1) * self._units)
@@ -94,20 +104,16 @@ class Terms:
         return columns
 
     def read(self, rows: NDArray[np.intp]) -> None:
-        """Takes up a batch, and the weights of its terms."""
+        """Takes up a batch, and the parameters of its terms."""
         self._batch = _renumbered(self._inputs[rows], self._place)
         count = len(self._batch.terms)
-        if count > len(self._spare[0]):
-            size = min(2 * count, len(self._place))
-            self._spare = [np.empty((size, self._width), np.float32) for _ in self._spare]
-        self._now = [each[:count] for each in self._spare]
-        sources = (self._parameters, self._first, self._second, self._lag)
-        for table, part in zip(sources, self._now, strict=False):
-            np.take(table, self._batch.terms, 0, out=part, mode="clip")
+        if count > len(self._now):
+            self._now = np.empty((min(2 * count, len(self._place)), self._width), np.float32)
+        np.take(self._table, 4 * self._batch.terms, 0, out=self._now[:count], mode="clip")
 
     def forward(self, out: torch.Tensor) -> None:
         """Writes what the batch's terms add to the first layer, (M, H, B)."""
-        self._write(self._batch.rows @ self._now[0], out)
+        self._write(self._batch.rows @ self._now[: len(self._batch.terms)], out)
 
     def _write(self, product: Floats, out: torch.Tensor) -> None:
         used = torch.from_numpy(product)[:, : self._members * self._units]
@@ -125,40 +131,44 @@ class Terms:
         used = wide[:, : self._members * self._units].view(-1, self._members, self._units)
         used.copy_(error.permute(2, 0, 1))
         gradients = torch.from_numpy(self._batch.rows.T @ wide.numpy())  # (U, W)
-        parameters, first, second, lag, change, spare = map(torch.from_numpy, self._now)
-        self._penalise(gradients, parameters, spare)
+        self._count.fill_(step)
+        places = 4 * self._batch.terms + np.arange(4)[:, None]  # (4, U) in the table
+        rows = len(self._spare)
+        for start in range(0, len(gradients), rows):
+            block = slice(start, start + rows)
+            self._change(self._batch.terms[block], places[:, block], gradients[block])
+        self._pass(weight)
+
+    def _change(
+        self, terms: NDArray[np.intp], places: NDArray[np.intp], gradients: torch.Tensor
+    ) -> None:
+        """Takes the step of a block of terms; `gradients` is overwritten."""
+        block = self._block[: places.size].reshape(4, -1, self._width)
+        np.take(self._table, places, 0, out=block, mode="clip")
+        parameters, first, second, lag = torch.from_numpy(block)
+        change = self._spare[: len(terms)]
+        self._penalise(gradients, parameters, terms)
         if self._adam:
             change.zero_()
-            self._count.fill_(step)
             torch._fused_adam_(
                 [change], [gradients], [first], [second], [], [self._count],
                 lr=1.0, beta1=BETA1, beta2=BETA2, weight_decay=0.0, eps=EPSILON,
                 amsgrad=False, maximize=False,
             )  # fmt: skip
-            change.mul_(self._lr)
         else:
-            first.mul_(MOMENTUM).add_(gradients)
-            torch.mul(first, -self._lr, out=change)
-        parameters.add_(change)
-        lag.sub_(change.mul_(1 / self._left))
-        for table, part in zip(
-            (self._parameters, self._first, self._second, self._lag), self._now, strict=False
-        ):
-            table[self._batch.terms] = part
-        self._pass(weight)
+            torch.neg(first.mul_(MOMENTUM).add_(gradients), out=change)
+        parameters.addcmul_(change, self._lr)
+        lag.addcmul_(change, self._lr, value=-1 / self._left)
+        self._table[places] = block
 
     def _penalise(
-        self, gradients: torch.Tensor, parameters: torch.Tensor, spare: torch.Tensor
+        self, gradients: torch.Tensor, parameters: torch.Tensor, terms: NDArray[np.intp]
     ) -> None:
-        if not self._l1.any() and not self._l2.any():
-            return
-        weight = self._weight[torch.from_numpy(self._batch.terms)]
-        if self._l2.any():
-            torch.mul(parameters, 2 * self._l2, out=spare)
-            gradients.add_(spare.mul_(weight))
-        if self._l1.any():
-            torch.sign(parameters, out=spare)
-            gradients.add_(spare.mul_(self._l1).mul_(weight))
+        weight, spare = self._weight[torch.from_numpy(terms)], self._spare[: len(terms)]
+        if self._has_l2:
+            gradients.addcmul_(torch.mul(parameters, self._l2, out=spare), weight, value=2)
+        if self._has_l1:
+            gradients.addcmul_(torch.sign(parameters, out=spare).mul_(self._l1), weight)
 
     def _pass(self, weight: float) -> None:
         """One step more of the running average, whose difference shrinks for all terms alike."""
@@ -190,9 +200,9 @@ class Terms:
 
 def _renumbered(rows: csr_array, place: NDArray[np.integer]) -> Batch:
     """A batch with the terms that occur numbered from 0; `place` is (V,) scratch."""
-    place[:] = 0
-    place[rows.indices] = 1
-    terms = np.flatnonzero(place)
+    occurs = np.zeros(len(place), bool)
+    occurs[rows.indices] = True
+    terms = np.flatnonzero(occurs)
     place[terms] = np.arange(len(terms), dtype=place.dtype)
     few = csr_array(
         (rows.data, place[rows.indices], rows.indptr), shape=(rows.shape[0], len(terms))
