@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from nntune.data import Encoder, Request, column_names, describe, load, load_test, study_name
+from nntune.data.encoding import scale_of
 from nntune.data.reading import read
 from nntune.data.splits import split
-from nntune.data.table import Numbers, Strings
+from nntune.data.table import Numbers, Strings, labels, numbers
 from nntune.families import Grid
 
 HERE = Path(__file__).parent / "data"
@@ -491,3 +492,33 @@ def test_an_array_file_in_memory_is_never_unpickled(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(buffer.getvalue())
     with pytest.raises(Exception, match="never opened"):
         load(Request(str(tmp_path / "a.npz")))
+
+
+def test_a_number_too_large_to_square_is_far_out() -> None:
+    huge = np.array([0.0, 1.0, 2.0, 7e155])
+
+    np.testing.assert_allclose(
+        scale_of(huge).apply(huge), [-0.577350, -0.577350, -0.577350, 1.732051], rtol=1e-5
+    )
+    assert scale_of(np.array([1.7e308, -1.7e308])).apply(huge)[0] == 0
+
+
+def test_a_table_of_long_lines_is_understood_from_its_first_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nntune.data.delimited._LONG", 1000)
+    count, rows = 300, 160
+    lines = [",".join(["kind", "late", *(f"number {i}" for i in range(count))])]
+    for row in range(rows):
+        late = "word" if row == rows - 1 else str(row)
+        lines.append(",".join(["ab"[row % 2], late, *(str(i * row) for i in range(count))]))
+    (tmp_path / "wide.csv").write_text("\n".join(lines))
+
+    table = read(str(tmp_path / "wide.csv"))
+
+    assert len(table.columns) == count + 2
+    assert table.rows == rows
+    assert labels(table.columns["late"]).levels[-1] == "word"
+    np.testing.assert_allclose(
+        numbers(table.columns[f"number {count - 1}"], "point"), (count - 1) * np.arange(rows)
+    )

@@ -46,6 +46,8 @@ FILES: list[tuple[str, bytes | str, str]] = [
      "drop those rows or merge the classes"),
     ("inf.csv", two(["inf", *range(50)]),
      "column y of inf.csv has infinite values; the target must be finite"),
+    ("large.csv", two([7e155, *range(50)]),
+     "column y of large.csv holds 7e+155; a target is at most 1e+30 in size"),
     ("stray.csv", two(["abc", *range(50)]),
      "column y of stray.csv has words among its numbers ('abc'); empty those cells"),
     ("a.xlsx", b"PK\x03\x04" + b"x" * 90,

@@ -397,3 +397,20 @@ def test_a_pool_is_closed_in_the_middle_of_large_results() -> None:
         time.sleep(place / 1000)
         workers.close()
     assert all(task.done() for task in tasks)
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_result_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nntune.workers.processes._PATIENCE", 0.1)
+    with Workers(1) as workers:
+        for share in (0.7, 0.9):
+            worker = workers.submit(os.getpid).result()
+            started = time.monotonic()
+            workers.submit(bytes, 60_000_000).result()
+            whole = time.monotonic() - started
+            again = workers.submit(bytes, 60_000_000)
+            time.sleep(share * whole)
+            os.kill(worker, signal.SIGKILL)
+            again.exception(timeout=20)
+            workers.renew()

@@ -1,6 +1,6 @@
 """DuckDB's answers as columns: numbers as float64, everything else as coded strings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 NUMERIC = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL")
 NESTED = ("STRUCT", "MAP", "UNION", "BLOB", "BIT", "ARRAY", "VARIANT", "GEOMETRY")
 LARGE = 100_000
+AT_ONCE, TEXTS_AT_ONCE = 200, 10  # columns in a query
 BLANKS = "chr(9) || chr(10) || chr(13) || chr(32) || chr(160)"
 
 
@@ -67,46 +68,52 @@ def stored(column: str, dtype: str) -> str:
 def columns(con: "DuckDBPyConnection", table: str, kinds: Sequence[str]) -> list[Cells]:
     """All columns of a staged table (c0, c1, ...), in order.
 
-    Of a large table each is freed once it is fetched: it is never held twice.
+    A query takes milliseconds for each column that the table has, so it asks for many; of a large
+    table for one, which is freed once it is fetched: it is never held twice.
     """
+    (rows,) = con.execute(f"select count(*) from {table}").fetchone() or (0,)
+    at_once = 1 if rows >= LARGE else AT_ONCE
     cells: list[Cells] = []
-    for place, kind in enumerate(kinds):
-        cells.append(_column(con, table, f"c{place}", kind))
-        if len(cells[-1]) >= LARGE and place + 1 < len(kinds):
-            con.execute(f"alter table {table} drop column c{place}")
+    for start in range(0, len(kinds), at_once):
+        part = {
+            f"c{place}": kinds[place] for place in range(start, min(start + at_once, len(kinds)))
+        }
+        cells += _fetched(con, table, part)
+        if rows >= LARGE and start + 1 < len(kinds):
+            con.execute(f"alter table {table} drop column c{start}")
     return cells
 
 
-def _column(con: "DuckDBPyConnection", table: str, column: str, kind: str) -> Cells:
-    if kind == "number":
-        return Numbers(_doubles(con, f"select {column} as c from {table}"))
-    if kind == "date":
-        return Dates(_doubles(con, f"select {column} as c from {table}"))
-    if _all_numbers(con, table, column):
-        return Numbers(_doubles(con, f"select try_cast({column} as double) as c from {table}"))
-    return _strings(con, f"select {column} as c from {table}")
+def _fetched(con: "DuckDBPyConnection", table: str, kinds: Mapping[str, str]) -> list[Cells]:
+    texts = [column for column, kind in kinds.items() if kind == "string"]
+    numbers: set[str] = set()
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        numbers |= _all_numbers(con, table, texts[start : start + TEXTS_AT_ONCE])
+    picked = [f"try_cast({c} as double) as {c}" if c in numbers else c for c in kinds]
+    values = con.execute(f"select {', '.join(picked)} from {table}").fetchnumpy()
+    return [_cells("number" if c in numbers else kind, values[c]) for c, kind in kinds.items()]
 
 
-def _all_numbers(con: "DuckDBPyConnection", table: str, column: str) -> bool:
-    """Whether a text column holds numbers and words for "missing", nothing else."""
+def _cells(kind: str, values: Any) -> Cells:
+    if kind == "string":
+        return coded(values)
+    values = np.ma.filled(values, np.nan) if isinstance(values, np.ma.MaskedArray) else values
+    return Dates(values) if kind == "date" else Numbers(values)
+
+
+def _all_numbers(con: "DuckDBPyConnection", table: str, columns: Sequence[str]) -> set[str]:
+    """Those text columns that hold numbers and words for "missing", nothing else."""
     words = ", ".join(literal(w) for w in sorted(MISSING - {""}))
-    query = f"""
-        select count(*) filter (missing), count(*) filter (number and not missing), count(*)
-        from (select lower({column}) in ({words}) as missing,
-                     try_cast({column} as double) is not null and not contains({column}, '_')
-                         as number
-              from {table} where {column} is not null)"""
-    missing, number, every = con.execute(query).fetchone() or (0, 0, 0)
-    return bool(number) and missing + number == every
-
-
-def _doubles(con: "DuckDBPyConnection", query: str) -> Any:
-    values = con.execute(query).fetchnumpy()["c"]
-    return np.ma.filled(values, np.nan) if isinstance(values, np.ma.MaskedArray) else values
-
-
-def _strings(con: "DuckDBPyConnection", query: str) -> Strings:
-    return coded(con.execute(query).fetchnumpy()["c"])
+    picked = []
+    for column in columns:
+        missing = f"coalesce(lower({column}) in ({words}), false)"
+        number = f"(try_cast({column} as double) is not null and not contains({column}, '_'))"
+        picked.append(
+            f"count(*) filter ({column} is not null and not {missing} and not {number}) = 0"
+            f" and count(*) filter (not {missing} and {number}) > 0"
+        )
+    found = con.execute(f"select {', '.join(picked)} from {table}").fetchone() or ()
+    return {column for column, is_number in zip(columns, found, strict=True) if is_number}
 
 
 def coded(values: Any) -> Strings:

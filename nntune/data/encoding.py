@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MOST_LEVELS = 64
 # A standardised number beyond this says no more than "far out" and would swamp the first layer.
 FAR = 10.0
+_HUGE = 1e150  # the square of a larger number is infinite
 TEXT_PARTS = ("characters", "words", "word length", "upper case", "digits", "punctuation")
 DATE_PARTS = ("time", "year", "month", "day of week", "day of year", "hour")
 DAY = 86400.0
@@ -41,7 +42,8 @@ class Scale:
     sd: float
 
     def apply(self, values: Floats) -> Floats:
-        return np.clip((values - self.mean) / self.sd, -FAR, FAR)
+        with np.errstate(over="ignore"):  # infinite is far out too
+            return np.clip((values - self.mean) / self.sd, -FAR, FAR)
 
 
 def scale_of(values: Floats) -> Scale:
@@ -49,7 +51,9 @@ def scale_of(values: Floats) -> Scale:
     known = values[np.isfinite(values)]
     if len(known) == 0:
         return Scale(0.0, 1.0)
-    mean, sd = float(known.mean()), float(known.std())
+    largest = float(np.abs(known).max())
+    unit = largest if largest > _HUGE else 1.0
+    mean, sd = (unit * float(each) for each in ((known / unit).mean(), (known / unit).std()))
     return Scale(mean, sd if sd > 1e-6 * max(1.0, abs(mean) * 1e-6) else 1.0)
 
 

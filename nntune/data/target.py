@@ -25,6 +25,7 @@ from nntune.errors import DataError, UsageError, did_you_mean
 MOST_CLASSES = 1000
 MOST_NUMBER_CLASSES = 20
 FEWEST_ROWS = 10
+LARGEST = 1e30  # what networks compute with ends at 3e38
 
 
 def listed(names: list[str], most: int = 12) -> str:
@@ -120,7 +121,8 @@ def target_of(name: str, cells: Cells, task: str, source: str) -> Target:
     """Find the task and the classes in the cells that have a value.
 
     Raises:
-        DataError: too few rows, one value only, infinite values, or no fit to the task asked for.
+        DataError: too few rows, one value only, values that are too large, or no fit to the task
+            asked for.
     """
     if len(cells) < FEWEST_ROWS:
         raise DataError(
@@ -137,6 +139,10 @@ def target_of(name: str, cells: Cells, task: str, source: str) -> Target:
     values = numbers(cells, style) if numeric else np.empty(0)
     if np.isinf(values).any():
         raise DataError(f"column {name} of {source} has infinite values; the target must be finite")
+    if len(values) and (largest := values[np.nanargmax(np.abs(values))]) and abs(largest) > LARGEST:
+        raise DataError(
+            f"column {name} of {source} holds {largest:g}; a target is at most {LARGEST:g} in size"
+        )
     found, note = (task, "as asked") if task != "auto" else _task(values, numeric)
     if found == "regression":
         return _regression(name, cells, values, note, source)

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from multiprocessing import util
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ from nntune.workers.tasks import Folder, Shared, examples_of, removed
 Result = TypeVar("Result")
 _STARTS, _PAUSE = 5, 0.1  # tries to start a worker, and seconds between them
 _PATIENCE = 5.0  # seconds for a pool's thread to end after its processes
+_CLOSING = threading.Lock()  # a descriptor that is closed twice may be another one by then
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
@@ -122,6 +124,7 @@ class Processes(_OnThisMachine):
             context = multiprocessing.get_context(_METHOD)
             arguments = (self._processes, context, _begin, (str(self._folder),))
             self._pool = ProcessPoolExecutor(*arguments)
+            threading.Thread(target=_watch, args=(self._pool,), daemon=True).start()
         return self._pool
 
 
@@ -133,23 +136,57 @@ def cores() -> int:
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
-    for process in list((getattr(pool, "_processes", None) or {}).values()):
-        process.kill()  # one that is stopped would not hear of anything milder
-    # A process that ends in the middle of a result leaves the pool's thread reading until the last
-    # writer is gone, and that is this process. Not to wait for the thread would leave it to race
-    # with the end of the interpreter.
-    results = getattr(pool, "_result_queue", None)
-    if results is not None:
-        results._writer.close()
+    _kill(pool)
     # The thread learns of the deaths by itself, and then drops a call that is too large for the
     # pipe. One that hears of the shutdown first waits for that call's reader for ever, as CPython
-    # before 3.11.5 always does (gh-94777): this process holds the reading end open.
-    thread = getattr(pool, "_executor_manager_thread", None)
+    # before 3.11.5 always does (gh-94777): this process holds the reading end open. Not to wait for
+    # the thread would leave it to race with the end of the interpreter.
+    thread = _thread(pool)
     if thread is not None:
         thread.join(_PATIENCE)
         if thread.is_alive():
             pool._call_queue._reader.close()  # type: ignore[attr-defined]
     pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _watch(pool: ProcessPoolExecutor) -> None:
+    """Kills the workers of a pool that does not notice that one has died.
+
+    It died in the middle of a result, whose rest the pool's thread would await for ever.
+    """
+    while getattr(pool, "_processes", None) is not None:  # until it is shut down
+        thread = _thread(pool)
+        if thread is None:  # no call yet
+            time.sleep(_PATIENCE)
+            continue
+        thread.join(_PATIENCE)
+        if not thread.is_alive():
+            return
+        if wait([process.sentinel for process in _processes(pool)], 0):
+            thread.join(_PATIENCE)
+            _kill(pool)
+            return
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    """Kills the workers, and lets the pool's thread see the end of what they were sending.
+
+    That is once no writer is left, and this process is one.
+    """
+    for process in _processes(pool):
+        process.kill()  # one that is stopped would not hear of anything milder
+    with _CLOSING:
+        results = getattr(pool, "_result_queue", None)
+        if results is not None and not results._writer.closed:
+            results._writer.close()
+
+
+def _processes(pool: ProcessPoolExecutor) -> list[BaseProcess]:
+    return list((getattr(pool, "_processes", None) or {}).values())
+
+
+def _thread(pool: ProcessPoolExecutor) -> threading.Thread | None:
+    return getattr(pool, "_executor_manager_thread", None)
 
 
 def _prepare() -> None:
