@@ -106,16 +106,16 @@ def run(options: Options, *, quiet: bool = False) -> View:
         with study.open_writer(
             path, name, definition, update_space=options.update_space, fresh=options.fresh
         ) as writer:
-            if not writer.trials():
+            counts = study.read(writer.path, writer.name).counts()
+            if not sum(counts.values()):
                 writer.set_attribute("data_findings", list(dataset.doubts))
             confirmation = AtTheEnd(options.confirm, options.deadline)
             budget = _budget(options, confirmation)
             queue = _queue(options, space)
             search = Search(writer, space, problem, workers, options.keep, queue)
             notes = [_understood(dataset, metric), *dataset.warnings]
-            notes += [
-                *costs.notes(dataset, problem, space, workers.count), _standing(writer, budget)
-            ]  # fmt: skip
+            notes += costs.notes(dataset, problem, space, workers.count)
+            notes += [_standing(writer, counts, budget)]
             with Display(writer.name, metric, budget, notes, quiet=quiet) as display:
                 for update in search.run(budget):
                     display.show(update)
@@ -415,17 +415,17 @@ def _understood(dataset: Dataset, metric: str) -> str:
     )
 
 
-def _standing(writer: Writer, budget: Budget) -> str:
+def _standing(writer: Writer, counts: Mapping[str, int], budget: Budget) -> str:
     """One line on the study: new, resumed or finished."""
-    trials = writer.trials()
-    done = sum(trial.state != "running" for trial in trials)
+    trials, running = sum(counts.values()), counts["running"]
+    done = trials - running
     place = f"study {writer.name} in {writer.path}"
     if not trials:
         return f"{place}: new"
     if budget.trials is not None and done >= budget.trials:
         return f"{place}: {done} of {budget.trials} trials done, nothing left to do"
-    adopted = f", {len(trials) - done} of them unfinished and taken up again"
-    return f"{place}: resumed after {len(trials)} trials" + adopted * (done < len(trials))
+    adopted = f", {running} of them unfinished and taken up again"
+    return f"{place}: resumed after {trials} trials" + adopted * (running > 0)
 
 
 def _stored_product(path: Database, name: str) -> str | None:
