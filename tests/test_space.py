@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from nntune import space
 from nntune.errors import UsageError
 from nntune.space import Hyperparameter, build, parse
+from nntune.space.hyperparameter import written
 
 INTEGERS = ("hidden_layers", "units", "batch_size", "epochs")
 FRACTIONS = ("dropout", "l1", "l2", "lr")
@@ -354,7 +355,7 @@ def test_what_parse_accepts_optuna_samples_and_toml_keeps(overrides: dict[str, s
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.booleans())
 def test_a_number_is_written_so_that_it_reads_back(number: float, in_powers: bool) -> None:
-    assert float(space._written(number, in_powers)) == number
+    assert float(written(number, in_powers)) == number
 
 
 def test_steps_of_a_tenth_reach_the_end_without_a_warning_of_optuna() -> None:

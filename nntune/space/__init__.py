@@ -1,0 +1,24 @@
+"""The search space: which values a hyperparameter may take, as text, TOML and for Optuna."""
+
+from nntune.space.building import asked_ranges, build
+from nntune.space.grammar import parse
+from nntune.space.hyperparameter import Change, Hyperparameter
+from nntune.space.rules import NAMES, RULES, TEXT, Value, family_of, flag_of
+from nntune.space.toml import parse_toml
+from nntune.space.whole import Space
+
+__all__ = [
+    "NAMES",
+    "RULES",
+    "TEXT",
+    "Change",
+    "Hyperparameter",
+    "Space",
+    "Value",
+    "asked_ranges",
+    "build",
+    "family_of",
+    "flag_of",
+    "parse",
+    "parse_toml",
+]
