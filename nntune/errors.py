@@ -56,6 +56,14 @@ class RefusedError(Error):
     exit_code = 7
 
 
+def removed(folder: str) -> DataError:
+    """What to raise where temporary files are gone."""
+    return DataError(
+        f"the temporary files in {folder} were removed while nntune ran; all finished trials are "
+        "kept, the same command goes on from here."
+    )
+
+
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """A hint with a leading blank, or nothing.
 

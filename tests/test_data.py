@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 
 from nntune.data import Encoder, Request, column_names, describe, load, load_test, study_name
+from nntune.data.delimited import read_delimited
 from nntune.data.encoding import scale_of
+from nntune.data.files import plain_file
 from nntune.data.reading import read
 from nntune.data.splits import split
 from nntune.data.table import Numbers, Strings, labels, numbers
+from nntune.errors import DataError
 from nntune.families import Grid
 
 HERE = Path(__file__).parent / "data"
@@ -522,3 +526,20 @@ def test_a_table_of_long_lines_is_understood_from_its_first_rows(
     np.testing.assert_allclose(
         numbers(table.columns[f"number {count - 1}"], "point"), (count - 1) * np.arange(rows)
     )
+
+
+def test_temporary_files_that_are_removed_are_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = put(tmp_path / "a.csv", "x,y\n1,2\n")
+
+    def read_without_them() -> None:
+        with plain_file(source) as plain:
+            shutil.rmtree(plain.parent)
+            read_delimited(plain, "a.csv")
+
+    with pytest.raises(DataError, match="were removed while nntune ran"):
+        read_without_them()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(DataError, match="none were removed while nntune ran"):
+        read(source)

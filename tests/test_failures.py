@@ -288,7 +288,7 @@ def test_a_temporary_folder_that_is_removed_is_a_sentence(tmp_path: Path) -> Non
         check=False,
     )  # fmt: skip
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert ran.stdout.startswith(f"the temporary files in {tmp_path} were removed while the search")
+    assert ran.stdout.startswith(f"the temporary files in {tmp_path} were removed while nntune ran")
 
 
 REMOVES = """

@@ -13,7 +13,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -21,7 +20,7 @@ import numpy as np
 from nntune.data import ducks
 from nntune.data.delimited import Dialect, complaint, dialect, unique_names
 from nntune.data.encoding import Feature
-from nntune.data.files import file_format, plain_file, shown, utf8_file
+from nntune.data.files import file_format, plain_file, scratch, shown, utf8_file
 from nntune.data.fitting import Columns, Doubts, filled, fit_cells
 from nntune.data.roles import FALSE, TRUE
 from nntune.data.table import MISSING, Cells, Dates, Numbers, Strings, Table
@@ -79,8 +78,8 @@ def chunks(source: str, columns: Columns, doubts: Doubts) -> Iterator[Chunk]:
             yield from reader.parquet(path)
         else:
             assert stream is not None
-            with TemporaryDirectory(prefix="nntune-") as folder:
-                part = Path(folder, "part")
+            with scratch() as folder:
+                part = folder / "part"
                 read = reader.delimited if form == "csv" else reader.json_lines
                 yield from read(stream, part)
 
@@ -107,8 +106,8 @@ def _opened(source: str) -> Iterator[tuple[Path, str, BinaryIO | None]]:
             form = "jsonl" if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else "csv"
             yield Path("-"), form, sys.stdin.buffer
             return
-        with TemporaryDirectory(prefix="nntune-") as folder:
-            kept = Path(folder, "input")
+        with scratch() as folder:
+            kept = folder / "input"
             with kept.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
             with _opened_file(str(kept), "standard input") as found:

@@ -8,7 +8,6 @@ few rows it is told to look at.
 
 import csv
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nntune.data import ducks
+from nntune.data.files import scratch
 from nntune.data.table import Table
 from nntune.errors import DataError
 
@@ -79,8 +79,8 @@ def _head(path: Path) -> Iterator[Path]:
     if len(lines) <= _HEAD:
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="nntune-") as folder:
-        short = Path(folder, "head")
+    with scratch() as folder:
+        short = folder / "head"
         short.write_text("".join(lines), encoding="utf-8", newline="")
         yield short
 

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from nntune.data.request import ENDINGS
-from nntune.errors import DataError, did_you_mean
+from nntune.errors import DataError, did_you_mean, removed
 
 BLOCK = 1 << 20
 
@@ -48,14 +48,34 @@ def _check(source: str) -> Path:
 
 
 @contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for the length of a call.
+
+    Raises:
+        DataError: somebody removed it, or the folder for all such folders.
+    """
+    try:
+        made = TemporaryDirectory(prefix="nntune-")
+    except FileNotFoundError:
+        raise removed(gettempdir()) from None
+    with made as folder:
+        try:
+            yield Path(folder)
+        except Exception:  # whatever came of it
+            if not Path(folder).is_dir():
+                raise removed(gettempdir()) from None
+            raise
+
+
+@contextmanager
 def plain_file(source: str) -> Iterator[Path]:
     """A path whose bytes are the table itself, without gzip; it has no telling name.
 
     Raises:
         DataError: there is no such file, it is a folder, empty, or its gzip is damaged.
     """
-    with TemporaryDirectory(prefix="nntune-") as folder:
-        place = Path(folder) / "table"
+    with scratch() as folder:
+        place = folder / "table"
         if source == "-":
             place.write_bytes(_standard_input())
         elif not _check(source).is_file():

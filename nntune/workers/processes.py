@@ -24,8 +24,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from nntune.errors import removed
 from nntune.workers.place import Place
-from nntune.workers.tasks import Folder, Shared, examples_of, removed
+from nntune.workers.tasks import Folder, Shared, examples_of
 
 Result = TypeVar("Result")
 _STARTS, _PAUSE = 5, 0.1  # tries to start a worker, and seconds between them

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from nntune.errors import DataError, UsageError
+from nntune.errors import DataError, UsageError, removed
 from nntune.failures import contained
 from nntune.trials import Problem, Product, Progress, Setting
 
@@ -28,14 +28,6 @@ class Shared(Protocol):
 
     def here(self, deadline: float) -> float:
         """A moment on the main process's time.monotonic(), on that of where the call runs."""
-
-
-def removed(path: str) -> DataError:
-    """What to raise where a temporary folder is gone."""
-    return DataError(
-        f"the temporary files in {path} were removed while the search ran; all finished trials are "
-        "kept, the same command goes on from here."
-    )
 
 
 class Folder(NamedTuple):
