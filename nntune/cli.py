@@ -27,7 +27,7 @@ from nntune import (
     commands_verdict,
 )
 from nntune.data import Request
-from nntune.errors import DatabaseError, DataError, Error, UsageError
+from nntune.errors import CrashError, DatabaseError, DataError, Error, RefusedError, UsageError
 from nntune.options import (
     BUDGET,
     DATA,
@@ -112,7 +112,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         app(args=argv, prog_name="nntune")
     except Error as error:
-        print(harmless(f"nntune: {error}"), file=sys.stderr)
+        has_lines = isinstance(error, CrashError | RefusedError)  # elsewhere they are in a name
+        text = str(error) if has_lines else str(error).replace("\n", "␊")
+        print(harmless(f"nntune: {text}"), file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # `nntune trials | head`
         sys.stderr.close()

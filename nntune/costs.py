@@ -65,10 +65,14 @@ def refuse(taken: float, most: float) -> None:
     """
     if taken > most:
         raise RefusedError(
-            f"this search takes about {taken / 1e9:.1f} GB of memory and --max-memory allows "
-            f"{most / 1e9:.1f} GB; --subsample N, fewer --workers or a smaller --units or "
+            f"this search takes about {_spelled(taken)} of memory and --max-memory allows "
+            f"{_spelled(most)}; --subsample N, fewer --workers or a smaller --units or "
             "--batch-size take less."
         )
+
+
+def _spelled(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"
 
 
 def notes(dataset: Dataset, problem: Problem, space: Space, workers: int) -> list[str]:
@@ -79,6 +83,6 @@ def notes(dataset: Dataset, problem: Problem, space: Space, workers: int) -> lis
         return []
     return [
         f"the encoded data take {encoded / 1e6:,.0f} MB and the search up to "
-        f"{memory(dataset, problem, space, workers) / 1e9:.1f} GB; an epoch of the default "
+        f"{_spelled(memory(dataset, problem, space, workers))}; an epoch of the default "
         f"configuration takes about {seconds:.2g} s on one core"
     ]

@@ -180,3 +180,38 @@ def test_the_command_prints_what_it_found_and_did(
     assert capsys.readouterr().out == f"{path} is up to date\n"
     assert ran("db", "chek", str(path)) == 2
     assert "there are check, repair, upgrade. Did you mean 'check'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+def test_a_file_that_ends_too_early_keeps_the_trials_that_are_left(path: Path, pages: int) -> None:
+    rest = path.read_bytes()[: -pages * 4096]
+    path.write_bytes(rest)
+    assert sentences(path) == ["SQLite: database disk image is malformed"]
+
+    mended = repair(path)
+
+    assert mended.backup is not None
+    assert mended.backup.read_bytes() == rest
+    assert (mended.left, check(path)) == ((), [])
+    assert [trial.number for trial in sorted(read(path).trials())] == list(range(5))
+
+
+def test_a_misspelt_trigger_does_not_hide_the_trials(path: Path) -> None:
+    before = read(path).trials()
+    content = path.read_bytes()
+    assert content.count(b"DELETE ON studies BEGIN") > 0
+    path.write_bytes(content.replace(b"DELETE ON studies BEGIN", b"DELETE ON studies BDGIN"))
+    (sentence,) = sentences(path)
+    assert "BDGIN" in sentence
+
+    repair(path)
+
+    assert read(path).trials() == before
+
+
+def test_where_nothing_can_be_read_the_file_stays_as_it_is(path: Path) -> None:
+    rest = path.read_bytes()[:100]
+    path.write_bytes(rest)
+    with pytest.raises(DatabaseError, match="no study in it can be read"):
+        repair(path)
+    assert path.read_bytes() == rest

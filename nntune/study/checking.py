@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from nntune.errors import DatabaseError
 from nntune.space import Space, parse
 from nntune.study.database import NONSENSE, TABLES, Stored, definition_of, reading, stored_studies
 from nntune.study.rows import load_trials
@@ -144,11 +145,17 @@ def check(path: Path) -> list[Problem]:
         NotFoundError: there is no such file.
         DatabaseError: it is no database of studies at all, or of another version.
     """
-    with reading(path) as connection:
-        damage = list(damaged_pages(connection))
-        if damage:
-            return [Problem(f"SQLite: {line}", True) for line in damage]
-        return [*_broken_rules(connection), *_unreadable(connection, path)]
+    try:
+        with reading(path) as connection:
+            damage = list(damaged_pages(connection))
+            if damage:
+                return [Problem(f"SQLite: {line}", True) for line in damage]
+            return [*_broken_rules(connection), *_unreadable(connection, path)]
+    except DatabaseError as error:
+        cause = error.__cause__
+        if getattr(cause, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:
+            raise
+        return [Problem(f"SQLite: {cause}", True)]  # it ends too early, or not even its tables
 
 
 def damaged_pages(connection: sqlite3.Connection) -> Iterator[str]:

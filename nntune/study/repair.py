@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from nntune.errors import DatabaseError
 from nntune.study.checking import (
     OURS,
     RULES,
@@ -159,6 +160,9 @@ def _rescue(path: Path) -> None:
         blank_database(new)
         with ExitStack() as stack:
             old = stack.enter_context(closing(_connected(path)))
+            # Without this SQLite reads nothing of a file that ends too early, or of whose tables,
+            # indices and triggers one is misspelt.
+            old.execute("PRAGMA writable_schema = ON")
             fresh = stack.enter_context(closing(_connected(new)))
             fresh.execute("BEGIN")
             tables = fresh.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
@@ -166,6 +170,13 @@ def _rescue(path: Path) -> None:
                 if table not in ("alembic_version", "version_info"):
                     _copy(old, fresh, table)
             fresh.execute("COMMIT")
+            if not fresh.execute(
+                "SELECT 1 FROM studies JOIN nntune_study USING (study_id)"
+            ).fetchone():
+                raise DatabaseError(
+                    f"{path} cannot be repaired: no study in it can be read; SQLite's .recover may "
+                    "find more."
+                )
         os.replace(new, path)
         for ending in ("-wal", "-shm", "-journal"):
             path.with_name(path.name + ending).unlink(missing_ok=True)
