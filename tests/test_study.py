@@ -928,3 +928,21 @@ def test_the_tables_are_those_that_the_installed_optuna_makes(tmp_path: Path) ->
                 made[-1][table] += str(connection.execute(f"SELECT * FROM {table}").fetchall())
     ours, theirs = made
     assert {name: sql for name, sql in ours.items() if name in theirs} == theirs
+
+
+def test_reading_a_study_leaves_its_writer_the_locks(tmp_path: Path) -> None:
+    """A program that is the last to close a file takes its log away, as far as locks tell it."""
+    path = tmp_path / "a.db"
+    other = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT * FROM trials").fetchall()
+connection.close()
+"""
+    with open_writer(path, "a", DEFINITION) as writer:
+        begin(writer, 0, 1)
+        read(path, "a").trials()
+        subprocess.run([sys.executable, "-c", other, str(path)], check=True)
+        assert path.with_name("a.db-wal").exists()
+        begin(writer, 1, 1, bracket=1)
+    assert len(read(path, "a").trials()) == 2

@@ -1,5 +1,7 @@
 """The SQLite file itself: what makes it one of ours, and how to open it for reading."""
 
+import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -105,7 +107,7 @@ def _reading_server(server: Server) -> Iterator[Session]:
 
 @contextmanager
 def _reading_file(path: Path) -> Iterator[sqlite3.Connection]:
-    _check_is_sqlite(path)
+    _check_is_file(path)
     with faults(path, "cannot be read"), sense(path), _open(path) as connection:
         connection.execute("BEGIN")  # all answers from one state of the file
         _check_is_optuna(connection, path)
@@ -140,6 +142,9 @@ def faults(path: Database, what: str) -> Iterator[None]:
     except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
         raise
     except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
+            sentence = f"{path} is no database of studies; it is not an SQLite file."
+            raise DatabaseError(sentence) from error
         raise DatabaseError(f"{path} {what}: {wording(error)}.") from error
 
 
@@ -150,7 +155,7 @@ def wording(error: sqlite3.DatabaseError) -> str:
             return "the disk is full"
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return "another program has locked it"
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+        case sqlite3.SQLITE_CORRUPT:
             return f"it is damaged ({error}); nntune db check says what is wrong"
     return str(error)
 
@@ -183,22 +188,28 @@ def definition_of(study: Stored) -> Definition:
     return Definition.from_json(study.definition)
 
 
-def _check_is_sqlite(path: Path) -> None:
+def _check_is_file(path: Path) -> None:
+    """Looks at the file from outside.
+
+    To open and close it would drop the locks that a search in this process has on it, as POSIX
+    wants it (https://www.sqlite.org/howtocorrupt.html), and another process would then take its log
+    away.
+    """
     if path.is_dir():
         raise DatabaseError(f"{path} is a folder; name the file of a study in it.")
     try:
-        with path.open("rb") as file:
-            head = file.read(16)
+        size = path.stat().st_size
     except FileNotFoundError:
         beside = [other.name for other in path.parent.glob("*.db")]
         hint = did_you_mean(path.name, beside)
         raise NotFoundError(f"there is no file {path}.{hint}") from None
     except OSError as error:
         raise DatabaseError(f"{path} cannot be read: {error.strerror}.") from error
-    if not head:
+    if not size:
         raise NotFoundError(f"{path} is empty; there is no study in it.")
-    if head != b"SQLite format 3\0":
-        raise DatabaseError(f"{path} is no database of studies; it is not an SQLite file.")
+    effective = os.access in os.supports_effective_ids
+    if not os.access(path, os.R_OK, effective_ids=effective):
+        raise DatabaseError(f"{path} cannot be read: {os.strerror(errno.EACCES)}.")
 
 
 def _check_is_optuna(connection: Connection, path: Database) -> None:
