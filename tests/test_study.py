@@ -60,7 +60,7 @@ DEFINITION = Definition(
     seed=0,
     sampler="tpe",
     pruner="halving",
-    training={"patience": 20, "eta": 3, "rungs": [1, 3, 9]},
+    training={"width": 32, "eta": 3, "rungs": [1, 3, 9], "patience": 20, "product": "torch"},
     versions={"nntune": "0.1.0"},
     command="nntune search data/churn.csv -t left",
 )
@@ -946,3 +946,20 @@ connection.close()
         assert path.with_name("a.db-wal").exists()
         begin(writer, 1, 1, bracket=1)
     assert len(read(path, "a").trials()) == 2
+
+
+@pytest.mark.parametrize("key", list(DEFINITION.training))
+def test_a_definition_with_a_flipped_bit_in_a_key_is_a_sentence(path: Path, key: str) -> None:
+    filled(path)
+    with closing(sqlite3.connect(path)) as connection:
+        change = "UPDATE nntune_study SET definition = replace(definition, ?, ?)"
+        connection.execute(change, (f'"{key}"', f'"{chr(ord(key[0]) ^ 1)}{key[1:]}"'))
+        connection.commit()
+    assert f"the training of a definition has no {key}" in sentence(DatabaseError, path)
+    assert f"no {key}" in refusal_of_damage(path)
+
+
+def refusal_of_damage(path: Path) -> str:
+    with pytest.raises(DatabaseError) as caught:
+        open_writer(path, "churn", DEFINITION)
+    return str(caught.value)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 _OBJECTS = ("data", "space", "training", "versions")  # fields of a definition
+_TRAINING = {"width": int, "eta": int, "rungs": list, "patience": int, "product": str}
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Definition:
         data: where the data came from, its fingerprint, target, task and splits.
         space: hyperparameter to range, in the grammar of `nntune.space`.
         direction: 'minimize' or 'maximize'.
-        training: how trials are trained and cut: rungs, patience, width of a bracket.
+        training: how trials are trained and cut: width of a bracket, eta, rungs, patience, and the
+            product, which is the library that multiplies matrices.
         versions: library to version, at creation.
         command: the command line that created the study.
     """
@@ -51,6 +53,9 @@ class Definition:
                 raise ValueError(f"{name} of a definition is {value!r}")
         if not all(isinstance(text, str) for text in values["space"].values()):
             raise ValueError("the space of a definition holds no ranges")
+        for name, needed in _TRAINING.items():
+            if not isinstance(values["training"].get(name), needed):
+                raise ValueError(f"the training of a definition has no {name}")
         return cls(**values)
 
 
