@@ -52,11 +52,10 @@ def dialect(
         raise DataError(f"{name} is empty")
     with _head(path) as head:
         found = _sniff(con, head, name)
-    if len(found.types) == 1:
-        found = _resniffed(con, path, name, found)
-    elif found.delimiter == "," and (mark := _beside_decimal_commas(path)):
-        found = _sniff(con, path, name, f", delim={ducks.literal(mark)}")
-    with _head(path) as head:
+        if len(found.types) == 1:
+            found = _resniffed(con, path, name, found)
+        elif found.delimiter == "," and (mark := _beside_decimal_commas(path)):
+            found = _sniff(con, head, name, f", delim={ducks.literal(mark)}")
         first = _first_row(con, head, name, found)
     numbered = [str(i) for i in range(len(first))]
     header = found.header
