@@ -81,7 +81,7 @@ def _long(name: str, minutes: float, value: float, trials: int, **space: object)
 
 def _text(source: str, value: float, target: str, **data: object) -> Goal:
     """A choice by log loss, which says more than a count of hits, judged by accuracy."""
-    return Goal(source, 2, value, target, data=data, chosen_by="log_loss", is_text=True, ensemble=5)
+    return Goal(source, 5, value, target, data=data, chosen_by="log_loss", is_text=True, ensemble=5)
 
 
 GOALS = {
@@ -107,7 +107,7 @@ GOALS = {
         chosen_by="log_loss", confirm=0,
     ),
     "mnist1d": Goal(
-        "bench/mnist1d/mnist1d_train.csv.gz", 3, 0.93, "label",
+        "bench/mnist1d/mnist1d_train.csv.gz", 5, 0.93, "label",
         data={"series": True, "test": "bench/mnist1d/mnist1d_test.csv.gz"},
         space={"model": "cnn", "augment": "none,shift", "epochs": 100},
     ),
@@ -115,7 +115,7 @@ GOALS = {
     "arrowhead": _long(
         "arrowhead", 9, 0.84, 8, blocks=3, pool="none", channels="32,64", gather="mean"
     ),
-    "italy_power": _series("italy_power", 2, 0.96),
+    "italy_power": _series("italy_power", 5, 0.96),
     "basic_motions": Goal("ship/basic_motions/basic_motions.npz", 1, 1.0),
     "sms_spam": _text("bench/sms_spam/sms_spam.csv", 0.985, "label"),
     "rt_polarity": _text("bench/rt_polarity/rt_polarity.csv.gz", 0.765, "sentiment"),
@@ -127,7 +127,7 @@ GOALS = {
     "imdb_10k": _text("bench/imdb_10k/imdb_10k.csv.gz", 0.885, "sentiment"),
     "ag_news_7600": _text("bench/ag_news_7600/ag_news_7600.csv.gz", 0.88, "topic"),
     "vader_amazon": Goal(
-        "ship/vader_amazon/vader_amazon.csv", 2, 1.17, "valence", "rmse", is_text=True, ensemble=5
+        "ship/vader_amazon/vader_amazon.csv", 5, 1.17, "valence", "rmse", is_text=True, ensemble=5
     ),
     "nyse": Goal(
         "ship/nyse/nyse.csv", 2, 0.46, "log_volume", "r2",

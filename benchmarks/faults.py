@@ -259,10 +259,10 @@ def remove_the_shared_examples(scene: Scene) -> Ended:
 
 def lock_the_database(scene: Scene) -> None:
     with closing(sqlite3.connect(scene.path, timeout=30, isolation_level=None)) as other:
-        with suppress(sqlite3.DatabaseError):  # another fault may have damaged it
+        with suppress(sqlite3.OperationalError):
             other.execute("BEGIN IMMEDIATE")
         time.sleep(2)
-        with suppress(sqlite3.DatabaseError):
+        with suppress(sqlite3.OperationalError):
             other.execute("ROLLBACK")
 
 
