@@ -25,7 +25,8 @@ from threadpoolctl import threadpool_limits
 from benchmarks import loops
 from benchmarks.datasets import TABLES, path_of
 from nntune.data import Request, load
-from nntune.products import fastest, rates
+from nntune.networks import fastest_product
+from nntune.products import rates
 from nntune.space import build
 from nntune.stacks import shape_of, stacks
 from nntune.tpe import sobol
@@ -62,7 +63,7 @@ def main() -> None:
                 console.print(by_part(name, examples, problem))
         return
     measured = {name: f"{rate:.0f}" for name, rate in rates().items()}
-    console.print(f"matrix product limit, GFLOP/s: {measured}; in use: {fastest()}")
+    console.print(f"matrix product limit, GFLOP/s: {measured}; in use: {fastest_product()}")
     for name in arguments.data:
         if path := path_of(name):
             console.print(compare(name, str(path), arguments))
@@ -156,7 +157,7 @@ def scaling(path: str, target: str | None, arguments: argparse.Namespace) -> str
     with Workers(1) as one, Workers(2) as two:
         for workers in (one, two):
             workers.share(arrays)
-            for future in [workers.submit(fastest) for _ in range(8)]:
+            for future in [workers.submit(fastest_product) for _ in range(8)]:
                 future.result()  # all processes are there
         for _ in range(arguments.repeats):
             for workers in (one, two):
@@ -224,7 +225,7 @@ def by_part(name: str, examples: Examples, problem: Problem) -> Table:
     for layers, units, batch_size, members in ((2, 32, 64, 16), (2, 64, 128, 8), (3, 128, 256, 1)):
         setting = Setting(
             Shape(problem.inputs, (units,) * layers, problem.classes or 1), batch_size, "adam",
-            "log_loss" if problem.classes else "rmse", 10**6, 0, fastest(),
+            "log_loss" if problem.classes else "rmse", 10**6, 0, fastest_product(),
         )  # fmt: skip
         stack_members = [
             Progress(n, lr=1e-3, l1=0.0, l2=1e-5, dropout=0.2, epochs=10**6) for n in range(members)
@@ -297,7 +298,7 @@ def setting_of(config: dict[str, Any], problem: Problem) -> Setting:
     """What a stack with this configuration shares."""
     return Setting(
         shape_of(config, problem), config["batch_size"], config["optimizer"],
-        "log_loss" if problem.classes else "rmse", 10**6, 0, fastest(),
+        "log_loss" if problem.classes else "rmse", 10**6, 0, fastest_product(),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Matrix products of the installed libraries behind one prepared call, and the choice among them.
+"""Matrix products of the installed libraries behind one prepared call.
 
 A training step repeats the same products on the same buffers, so a product is bound to its
 operands once, as views, and called without arguments in the step.
@@ -15,9 +15,8 @@ from nntune.trials import Product
 
 Call = Callable[[], object]
 
-# numpy must be this much faster before it replaces torch: on libraries of equal speed the
-# choice should not follow the noise of the clock.
-ADVANTAGE = 1.15
+# Multiplications up to which `mixed` is numpy: those of 128 units by 128 units for 128 rows.
+_SMALL = 1 << 21
 
 
 def bind(product: Product, a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> Call:
@@ -26,9 +25,11 @@ def bind(product: Product, a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) 
     An operand with M = 1 serves all members. Every member's product is one BLAS call whose
     shape does not depend on M: that keeps a member's bits independent of its stack.
     """
-    if product == "numpy" and out.device.type == "cpu":
+    members, rows, columns = out.shape
+    is_small = rows * columns * a.shape[2] <= _SMALL
+    by_numpy = product == "numpy" or (product == "mixed" and is_small)
+    if by_numpy and out.device.type == "cpu":
         return partial(np.matmul, a.numpy(), b.numpy(), out=out.numpy())
-    members = out.shape[0]
     return partial(_bmm, a.expand(members, -1, -1), b.expand(members, -1, -1), out)
 
 
@@ -42,26 +43,27 @@ def _bmm(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
 
 
 def rates(
-    units: int = 64, rows: int = 128, members: int = 4, repeats: int = 20
+    units: int = 64, rows: int = 128, members: int = 4, repeats: int = 10
 ) -> dict[str, float]:
-    """Measured rate of each product in GFLOP/s on this machine now, one float32 layer a member."""
-    a = torch.full((members, units, units), 0.5)
-    b = torch.full((members, units, rows), 0.5)
-    out = torch.empty(members, units, rows)
-    operations = 2 * members * units * units * rows
+    """Measured rate of each product in GFLOP/s on this machine now, float32.
+
+    A repeat multiplies as a step does for a layer: forward, for the weights and for its inputs.
+    """
+    weights = torch.full((members, units, units), 0.5)
+    inputs, outputs = torch.full((2, members, units, rows), 0.5)
+    operations = 3 * 2 * members * units * units * rows
     found = {}
     for product in ("numpy", "torch"):
-        call = bind(product, a, b, out)
+        calls = (
+            bind(product, weights, inputs, torch.empty_like(outputs)),
+            bind(product, outputs, inputs.mT, torch.empty_like(weights)),
+            bind(product, weights.mT, outputs, torch.empty_like(inputs)),
+        )
         best = float("inf")
         for _ in range(repeats):
             start = time.perf_counter()
-            call()
+            for call in calls:
+                call()
             best = min(best, time.perf_counter() - start)
         found[product] = operations / best / 1e9
     return found
-
-
-def fastest() -> Product:
-    """The product to use on this CPU, by a measurement of a few milliseconds."""
-    measured = rates()
-    return "numpy" if measured["numpy"] > ADVANTAGE * measured["torch"] else "torch"

@@ -11,7 +11,8 @@ import numpy as np
 
 from nntune.families import Grid, Layered, Part
 
-Product = Literal["numpy", "torch"]  # the library that multiplies matrices
+# The library that multiplies matrices; mixed: numpy the small ones, torch the large ones.
+Product = Literal["numpy", "torch", "mixed"]
 
 
 class Shape(NamedTuple):

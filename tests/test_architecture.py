@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "autograd": {"families", "networks", "own"},
     "training": {"autograd", "metrics", "networks", "optimizers", "terms", "trials"},
     "failures": {"errors", "trials"},
-    "workers": {"errors", "failures", "products", "training", "trials"},
+    "workers": {"errors", "failures", "networks", "training", "trials"},
     "tpe": set(),
     "stacks": {"families", "own", "trials"},
     "stops": {"metrics", "study"},

@@ -1,24 +1,27 @@
 """The learner: equal to the reference library, and a member equal to itself in any stack."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from nntune import networks
 from nntune.networks import (
     ACTIVATIONS,
     Dropout,
     Perceptrons,
     _hash_numpy,
     _hash_torch,
+    fastest_product,
     initial,
     views,
 )
-from nntune.products import bind, fastest
+from nntune.products import bind
+from nntune.study.records import PRODUCTS
 from nntune.training import Examples, Stack, fold_seed, train
-from nntune.trials import Progress, Setting, Shape
-
-PRODUCTS = ("numpy", "torch")
+from nntune.trials import Product, Progress, Setting, Shape
 
 
 def setting_for(examples: Examples, hidden=(16, 8), **changes) -> Setting:
@@ -298,7 +301,7 @@ def test_noise_is_the_same_with_the_operations_of_other_devices():
     assert torch.equal(ours, theirs)
 
 
-def test_both_products_agree_and_one_is_chosen():
+def test_the_products_agree():
     a, b = torch.rand(3, 5, 7), torch.rand(1, 7, 11)
     results = []
     for product in PRODUCTS:
@@ -307,7 +310,37 @@ def test_both_products_agree_and_one_is_chosen():
         results.append(out)
 
     assert all(torch.allclose(result, a @ b) for result in results)
-    assert fastest() in PRODUCTS
+
+
+def test_mixed_is_numpy_for_small_layers_and_torch_for_large_ones():
+    sizes = ((128, 128, 128), (128, 128, 129))
+    calls = [
+        bind("mixed", torch.ones(2, i, k), torch.ones(2, k, j), torch.empty(2, i, j))
+        for i, k, j in sizes
+    ]
+
+    assert [call.func is np.matmul for call in calls] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "product"),
+    [(1.5, 1.5, "numpy"), (3, 0.3, "mixed"), (1.1, 2, "torch"), (0.5, 0.5, "torch")],
+)
+def test_the_product_follows_what_is_measured(small, large, product, monkeypatch):
+    def gain(shape, rows, members):
+        return large if members == 1 else small
+
+    monkeypatch.setattr(networks, "_gain", gain)
+
+    assert fastest_product() == product
+
+
+def test_the_product_is_chosen_by_a_measurement():
+    assert fastest_product() in PRODUCTS
+
+
+def test_the_products_are_known_to_a_definition():
+    assert set(PRODUCTS) == set(get_args(Product))
 
 
 def test_a_curve_is_the_mean_over_the_folds(folds):

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 _OBJECTS = ("data", "space", "training", "versions")  # fields of a definition
+PRODUCTS = ("numpy", "torch", "mixed")  # see nntune.trials
 _TRAINING = {"width": int, "eta": int, "rungs": list, "patience": int, "product": str}
 
 
@@ -56,6 +57,8 @@ class Definition:
         for name, needed in _TRAINING.items():
             if not isinstance(values["training"].get(name), needed):
                 raise ValueError(f"the training of a definition has no {name}")
+        if values["training"]["product"] not in PRODUCTS:
+            raise ValueError("the training of a definition has an unknown product")
         return cls(**values)
 
 

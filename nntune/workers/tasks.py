@@ -154,9 +154,9 @@ def available(device: str) -> str:
 
 
 def fastest_product() -> Product:
-    from nntune.products import fastest
+    from nntune import networks
 
-    return fastest()
+    return networks.fastest_product()
 
 
 @contextmanager
