@@ -441,7 +441,10 @@ def best(study: StudyName = None, db: Database = None, as_json: Json = False) ->
 def trials(
     study: StudyName = None,
     db: Database = None,
-    top: Annotated[int | None, typer.Option("--top", min=1, help="Only the best so many.")] = None,
+    top: Annotated[
+        int | None,
+        typer.Option("--top", min=1, help="The best so many; 100 if not given, with --json all."),
+    ] = None,
     state: Annotated[
         str | None, typer.Option("--state", help="complete, pruned, failed or running.")
     ] = None,
@@ -453,8 +456,16 @@ def trials(
     view = study_named(study, db)
     if state not in (None, "complete", "pruned", "failed", "running"):
         raise UsageError(f"--state {state}: there are complete, pruned, failed and running.")
-    rows = view.listed(top=top, state=state)
-    answer(lambda: report.leaderboard(view, rows), lambda: report.trials_json(view, rows), as_json)
+    most = 100 if top is None and not as_json else top
+    rows = view.listed(top=most, state=state)
+    counts = view.counts()
+    there_are = sum(counts.values()) if state is None else counts[state]
+    more = there_are - len(rows) if top is None else 0
+    answer(
+        lambda: report.leaderboard(view, rows, more),
+        lambda: report.trials_json(view, rows),
+        as_json,
+    )
 
 
 @app.command()

@@ -188,6 +188,21 @@ def test_trials_lists_the_best_first(made: Path, nntune: Command) -> None:
     assert code == 0
 
 
+def test_a_long_list_of_trials_says_what_it_leaves_out(made: Path, nntune: Command) -> None:
+    with study.open_existing(made / "studies" / "made.db", "made") as writer:
+        drawn = dict(zip(("hidden_layers", "units", "lr"), DRAWN[0], strict=True))
+        distributions = SPACE.distributions()
+        writer.begin(1, [(number, drawn, distributions) for number in range(5, 107)])
+
+    lines = nntune("trials")[1].splitlines()
+    assert len(lines) == 102
+    assert lines[-1] == "7 more; --top 107 lists all"
+    running = nntune("trials", "--state", "running")[1].splitlines()
+    assert running[-1] == "3 more; --top 103 lists all"
+    assert len(nntune("trials", "--top", "107")[1].splitlines()) == 108
+    assert len(json.loads(nntune("trials", "--json")[1])["trials"]) == 107
+
+
 def test_trials_as_json_are_the_rows_of_the_table(made: Path, nntune: Command) -> None:
     code, output, messages = nntune("trials", "--json", "--state", "pruned")
     found = json.loads(output)

@@ -13,8 +13,8 @@ from nntune.report.wording import finite, number, plain, sparkline
 from nntune.study import Listed, Trial, View
 
 
-def leaderboard(view: View, trials: Sequence[Listed]) -> RenderableType:
-    """Trials in rows; hyperparameters that the study tunes in columns."""
+def leaderboard(view: View, trials: Sequence[Listed], more: int = 0) -> RenderableType:
+    """Trials in rows; hyperparameters in columns; a last line says how many more there are."""
     space = view.space
     tuned = [each.name for each in space.hyperparameters if not each.fixed]
     params = [space.params(trial.params) for trial in trials]
@@ -26,7 +26,9 @@ def leaderboard(view: View, trials: Sequence[Listed]) -> RenderableType:
         **{name: [plain(each[name]) if name in each else "" for each in params] for name in tuned},
         "why": [trial.reason for trial in trials],
     }
-    return listing(columns, left=["state", "why"])
+    found = listing(columns, left=["state", "why"])
+    last = f"\n{more:,} more; --top {len(trials) + more} lists all"
+    return found._replace(lines=found.lines + last) if more else found
 
 
 def trials_json(view: View, trials: Sequence[Listed]) -> dict[str, Any]:
