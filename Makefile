@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NATIVE := OMP_NUM_THREADS=1
 COG := $(BIN)/cog -I docs --verbosity=1
+PAGES := README.md docs/commands.md
 
 .PHONY: demo test setup docs clean fuzz chaos
 demo: $(READY)
@@ -14,7 +15,7 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(COG) --check --check-fail-msg="run make docs" README.md
+	$(COG) --check --check-fail-msg="run make docs" $(PAGES)
 	$(NATIVE) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 # Nightly: 100,000 other inputs of each kind; faults over real searches (Linux, best as root).
@@ -26,9 +27,9 @@ chaos: $(READY)
 
 setup: $(READY)
 
-# Writes the help texts, the tables and the output of the worked example into README.md.
+# Writes the help texts, the tables and the output of the worked example into the pages.
 docs: $(READY)
-	$(COG) -r -D run=example README.md
+	$(COG) -r -D run=example $(PAGES)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nntune needs Python 3.11 or newer; give one as: make PYTHON=python3.12")'

@@ -1,4 +1,4 @@
-"""What README.md takes from the code: help texts, tables and the worked example's output."""
+"""What pages take from the code: help texts, tables and the worked example's output."""
 
 import os
 import shutil
@@ -47,8 +47,21 @@ def helps() -> str:
     names = list(typer.main.get_command(app).commands)
     with ThreadPoolExecutor(4) as pool:
         texts = pool.map(lambda name: shell(f"nntune {name} --help", ROOT), names)
-        parts = [f"### nntune {n}\n\n```text\n{t}\n```" for n, t in zip(names, texts, strict=True)]
+        parts = [f"## nntune {n}\n\n```text\n{t}\n```" for n, t in zip(names, texts, strict=True)]
     return "\n\n".join(parts)
+
+
+def commands() -> str:
+    """The first line of every command's help as a table."""
+    import typer
+
+    from nntune.cli import app
+
+    found = typer.main.get_command(app).commands
+    rows = ["| command | does |", "|---|---|"]
+    for name, command in found.items():
+        rows.append(f"| `nntune {name}` | {(command.help or '').splitlines()[0].rstrip('.')} |")
+    return "\n".join(rows)
 
 
 def ranges() -> str:

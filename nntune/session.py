@@ -325,6 +325,8 @@ def _check(options: Options) -> None:
                 f"{flag} {value}: there are {', '.join(allowed)}.{did_you_mean(value, allowed)}"
             )
     samplers.check(options.sampler)
+    if options.request.cv == 1:
+        raise UsageError("--cv 1: one fold has nothing to be validated on; --cv takes 2 or more.")
     if "/" in (options.study or ""):
         raise UsageError(
             f"--study {options.study}: a name has no slash; --db FILE says where the study is kept."

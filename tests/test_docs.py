@@ -28,10 +28,11 @@ CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 CLUSTER = (ROOT / "docs" / "cluster.md").read_text()
 SEARCH = (ROOT / "docs" / "search.md").read_text()
 TEXT = (ROOT / "docs" / "text.md").read_text()
+REFERENCE = (ROOT / "docs" / "commands.md").read_text()
 STUDIES = (ROOT / "studies" / "README.md").read_text()
 PAGES = {
     "README.md": README, "design.md": DESIGN, "cluster.md": CLUSTER, "search.md": SEARCH,
-    "text.md": TEXT,
+    "text.md": TEXT, "commands.md": REFERENCE,
     "CHANGELOG.md": CHANGELOG, "studies": STUDIES,
 }  # fmt: skip
 SOURCE = "\n".join(path.read_text() for path in sorted((ROOT / "nntune").rglob("*.py")))
@@ -91,7 +92,7 @@ def test_the_first_line_of_a_help_is_short_and_a_sentence(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_readme_says_more_of_a_command_than_its_help(name: str) -> None:
-    assert re.search(rf"nntune (`?)+{name}\b|`{name}`", README.split("## Commands")[0])
+    assert re.search(rf"nntune (`?)+{name}\b|`{name}`", README.replace(section("## Commands"), ""))
 
 
 def test_the_ranges_in_the_grammar_table_are_ranges() -> None:

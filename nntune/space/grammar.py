@@ -170,6 +170,8 @@ def _words(rule: Rule, text: str) -> tuple[str, ...]:
         raise MistakeError(f"these are words, not a range; write one or more of {options}")
     words = [word.lower() for word in _distinct(rule, text)]
     for word in words:
+        if word.endswith(".py") and rule is RULES["model"]:
+            raise MistakeError(f"name the network in the file too, as in {word}:Net")
         if word not in rule.options:
             hint = did_you_mean(word, rule.options)
             raise MistakeError(
