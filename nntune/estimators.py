@@ -324,7 +324,7 @@ def _definition(
         sampler="tpe",
         pruner="halving",
         # Measuring which library is faster could choose otherwise in a second fit.
-        training={**plan._asdict(), "rungs": list(plan.rungs), "product": "torch"},
+        training={**plan._asdict(), "rungs": list(plan.rungs), "product": "mixed"},
         versions=session.versions(),
         command="fit",
     )

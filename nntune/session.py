@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nntune import __version__, costs, samplers, study
+from nntune.brackets import Plan, rungs
 from nntune.data import Dataset, Request, load, study_name
 from nntune.errors import NotFoundError, UsageError, did_you_mean
 from nntune.families import OWN, PREFIX
@@ -22,7 +23,7 @@ from nntune.progress import Display
 from nntune.proposals import borrowed, enqueued
 from nntune.pruners import PRUNERS
 from nntune.retraining import problem_of, share
-from nntune.search import Plan, Search, rungs
+from nntune.search import Search
 from nntune.space import Space, Value, asked_ranges, build, family_of
 from nntune.stacks import epoch_seconds
 from nntune.stops import Budget
@@ -35,6 +36,8 @@ SAMPLERS = ("tpe", "qmc", "random", *samplers.NAMES)
 DEVICES = ("cpu", "cuda", "mps", "auto")
 DEFAULT_TRIALS = 128
 _FIRST_RUNG, _NARROWEST = 120, 9  # estimated seconds of a core, and trials at least
+# Rounds between brackets: with one, a search of minutes has many brackets begun and none ended.
+_INTERVAL = 3
 # Steps to the first rung: after 30 a convolution may be worse than chance and the best later.
 _FIRST_STEPS, _FIRST_DERIVED = 30, 100
 
@@ -446,7 +449,8 @@ def _definition(
     networks: Iterable[str],
 ) -> Definition:  # fmt: skip
     """What the study is; resuming compares it with what the file says."""
-    plan = plan_for(space, problem_of(dataset), options.patience)
+    interval = 0 if options.sampler in samplers.NAMES else _INTERVAL
+    plan = plan_for(space, problem_of(dataset), options.patience, interval)
     request = options.request
     data: dict[str, Any] = {
         "source": request.source,
@@ -475,14 +479,16 @@ def _definition(
     )
 
 
-def plan_for(space: Space, problem: Problem, patience: int | None = None) -> Plan:
+def plan_for(
+    space: Space, problem: Problem, patience: int | None = None, interval: int = _INTERVAL
+) -> Plan:
     """How a study of this space on these rows halves and ends its trials."""
     longest = int(space["epochs"].bounds[1])
     typical = round(math.sqrt(math.prod(space["batch_size"].bounds)))
     steps = _FIRST_STEPS if space.models == ("mlp",) else _FIRST_DERIVED
     rising = rungs(longest, problem.rows, typical, steps=steps)
     width = _width(space, problem, rising[0])
-    return Plan(width, rungs=rising, patience=patience or max(longest // 8, 20))
+    return Plan(width, rungs=rising, patience=patience or max(longest // 8, 20), interval=interval)
 
 
 def _width(space: Space, problem: Problem, epochs: int) -> int:

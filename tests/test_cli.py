@@ -49,7 +49,14 @@ def make_study(path: Path, space: Space = SPACE) -> None:
         seed=5,
         sampler="tpe",
         pruner="halving",
-        training={"width": 32, "eta": 3, "rungs": [1, 3, 9], "patience": 20, "product": "torch"},
+        training={
+            "width": 32,
+            "eta": 3,
+            "rungs": [1, 3, 9],
+            "patience": 20,
+            "interval": 0,
+            "product": "torch",
+        },
         versions={},
         command=SAID,
     )

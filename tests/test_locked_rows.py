@@ -18,6 +18,7 @@ from nntune.data.plan import plan_of
 from nntune.errors import NotFoundError
 from nntune.retraining import Retrainer, plan_again
 from nntune.study import View, open_existing, read
+from nntune.study.records import PRODUCTS
 from nntune.verdict import sentences
 from nntune.verdict.confirming import Effort, confirm
 from nntune.verdict.curves import calibration, precision_recall, receiver
@@ -47,7 +48,7 @@ def alike(folder: Path, tables: list[tuple[str | Path, dict[str, Any]]]) -> list
             here.mkdir()
             view = confirmed(here, source, "y", **options)
             found.setdefault(f"{view.definition.training['product']}{place}", []).append(view)
-        for product in ("numpy", "torch"):
+        for product in PRODUCTS:
             if all(f"{product}{place}" in found for place in range(len(tables))):
                 return [found[f"{product}{place}"][0] for place in range(len(tables))]
     raise AssertionError("the measurement never agreed")

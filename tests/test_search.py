@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nntune import study
+from nntune.brackets import Plan, rungs
 from nntune.errors import AllFailedError
 from nntune.proposals import Proposer
 from nntune.pruners import Rank, Reached, ordered, survivors
-from nntune.search import Plan, Search, Update, rungs
+from nntune.search import Search, Update
 from nntune.space import Space, build
 from nntune.stacks import shape_of, stacks, working_set
 from nntune.stops import Budget
