@@ -6,7 +6,8 @@ decay of weights, which is what a script would do.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -50,16 +51,15 @@ def validation_loss(network: nn.Module, examples: Examples, problem: Problem) ->
     return float(loss)
 
 
-def stock(config: Config, examples: Examples, problem: Problem, epochs: int) -> float:
-    """TensorDataset, DataLoader, nn.Sequential, autograd, torch.optim.Adam."""
-    torch.manual_seed(0)
+def stock_epochs(config: Config, examples: Examples, problem: Problem) -> Iterator[nn.Module]:
+    """TensorDataset, DataLoader, nn.Sequential, autograd, torch.optim.Adam: after each epoch."""
     network = build(config, problem)
     loader = DataLoader(
         TensorDataset(examples.x, examples.y), batch_size=config["batch_size"], shuffle=True
     )
     optimizer = torch.optim.Adam(groups(network, config), lr=config["lr"])
     loss_of = criterion(problem)
-    for _ in range(epochs):
+    while True:
         for x, y in loader:
             optimizer.zero_grad()
             output = network(x)
@@ -69,23 +69,43 @@ def stock(config: Config, examples: Examples, problem: Problem, epochs: int) -> 
                 loss = loss + config["l1"] * penalty
             loss.backward()
             optimizer.step()
-        score = validation_loss(network, examples, problem)
-    return score
+        yield network
 
 
-def lean(config: Config, examples: Examples, problem: Problem, epochs: int) -> float:
-    """Batches cut from tensors in memory, fused Adam."""
-    torch.manual_seed(0)
+def lean_epochs(config: Config, examples: Examples, problem: Problem) -> Iterator[nn.Module]:
+    """Batches cut from tensors in memory, fused Adam: the network after each epoch."""
     network = build(config, problem)
     optimizer = torch.optim.Adam(groups(network, config), lr=config["lr"], fused=True)
     loss_of = criterion(problem)
-    for _ in range(epochs):
+    while True:
         for rows in torch.randperm(len(examples.x)).split(config["batch_size"]):
             output = network(examples.x[rows])
             loss = loss_of(output if problem.classes else output[:, 0], examples.y[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+        yield network
+
+
+def stock(config: Config, examples: Examples, problem: Problem, epochs: int) -> float:
+    """The usual loop."""
+    return _last_loss(stock_epochs, config, examples, problem, epochs)
+
+
+def lean(config: Config, examples: Examples, problem: Problem, epochs: int) -> float:
+    """What a careful script does."""
+    return _last_loss(lean_epochs, config, examples, problem, epochs)
+
+
+def _last_loss(
+    loop: Callable[[Config, Examples, Problem], Iterator[nn.Module]],
+    config: Config,
+    examples: Examples,
+    problem: Problem,
+    epochs: int,
+) -> float:
+    torch.manual_seed(0)
+    for network in islice(loop(config, examples, problem), epochs):
         score = validation_loss(network, examples, problem)
     return score
 

@@ -31,6 +31,7 @@ from nntune.metrics import METRICS
 from nntune.networks import Perceptrons
 from nntune.report import number
 from nntune.stacks import shape_of
+from nntune.study import Trial, View
 from nntune.training import train
 from nntune.trials import Progress, Setting
 
@@ -114,21 +115,27 @@ def searched(request: Request, duration: str) -> tuple[Scores, str, int]:
         view = study.read(db)
         best = view.best()
         assert best is not None
-        assert best.value is not None
-        assert best.epoch is not None
-        params = view.space.params(best.params)
-        metric, product = view.definition.metric, view.definition.training["product"]
+        metric = view.definition.metric
         count = sum(view.counts().values())
+    return retrained(view, best, request), metric, count
+
+
+def retrained(view: View, trial: Trial, request: Request) -> Scores:
+    """Values of a trial's best network, which is trained again: to the bit what the search had."""
+    assert trial.value is not None
+    assert trial.epoch is not None
+    params, definition = view.space.params(trial.params), view.definition
+    metric, product = definition.metric, definition.training["product"]
     examples, problem = examples_of(request)
     setting = Setting(
         shape_of(params, problem), params["batch_size"], params["optimizer"], metric, 10**6,
-        view.definition.seed, product,
+        definition.seed, product,
     )  # fmt: skip
     keys = ("lr", "l1", "l2", "dropout")
-    member = Progress(best.number, **{k: params[k] for k in keys}, epochs=best.epoch)
-    trained = train([member], setting, examples, best.epoch)[0]
+    member = Progress(trial.number, **{k: params[k] for k in keys}, epochs=trial.epoch)
+    trained = train([member], setting, examples, trial.epoch)[0]
     assert trained.best is not None
-    assert trained.value == best.value, (trained.value, best.value)
+    assert trained.value == trial.value, (trained.value, trial.value)
     split = load_test(request)
     network = Perceptrons(
         setting.shape, torch.from_numpy(trained.best)[None], len(split.x), product
@@ -137,7 +144,7 @@ def searched(request: Request, duration: str) -> tuple[Scores, str, int]:
     network.forward()
     y = torch.from_numpy(split.y)
     test, accuracy = scored(network.outputs, y, metric, examples.scale)
-    return Scores(best.value, test, accuracy), metric, count
+    return Scores(trial.value, test, accuracy)
 
 
 def scored(
