@@ -24,7 +24,9 @@ class Plan(NamedTuple):
     eta: int = 3
     rungs: tuple[int, ...] = (1, 3, 9, 27, 81, 100)
     patience: int = 20
-    interval: int = 0  # rounds from a bracket's begin to the next one's; 0: after its end
+    # Rounds from a bracket's begin to the next one's; 0: after its end. With 1, a search of minutes
+    # has many brackets begun and none ended.
+    interval: int = 3
 
     @property
     def rounds(self) -> tuple[int, ...]:

@@ -36,8 +36,6 @@ SAMPLERS = ("tpe", "qmc", "random", *samplers.NAMES)
 DEVICES = ("cpu", "cuda", "mps", "auto")
 DEFAULT_TRIALS = 128
 _FIRST_RUNG, _NARROWEST = 120, 9  # estimated seconds of a core, and trials at least
-# Rounds between brackets: with one, a search of minutes has many brackets begun and none ended.
-_INTERVAL = 3
 # Steps to the first rung: after 30 a convolution may be worse than chance and the best later.
 _FIRST_STEPS, _FIRST_DERIVED = 30, 100
 
@@ -449,8 +447,9 @@ def _definition(
     networks: Iterable[str],
 ) -> Definition:  # fmt: skip
     """What the study is; resuming compares it with what the file says."""
-    interval = 0 if options.sampler in samplers.NAMES else _INTERVAL
-    plan = plan_for(space, problem_of(dataset), options.patience, interval)
+    plan = plan_for(space, problem_of(dataset), options.patience)
+    if options.sampler in samplers.NAMES:  # Optuna's are asked with all trials ended
+        plan = plan._replace(interval=0)
     request = options.request
     data: dict[str, Any] = {
         "source": request.source,
@@ -479,16 +478,14 @@ def _definition(
     )
 
 
-def plan_for(
-    space: Space, problem: Problem, patience: int | None = None, interval: int = _INTERVAL
-) -> Plan:
+def plan_for(space: Space, problem: Problem, patience: int | None = None) -> Plan:
     """How a study of this space on these rows halves and ends its trials."""
     longest = int(space["epochs"].bounds[1])
     typical = round(math.sqrt(math.prod(space["batch_size"].bounds)))
     steps = _FIRST_STEPS if space.models == ("mlp",) else _FIRST_DERIVED
     rising = rungs(longest, problem.rows, typical, steps=steps)
     width = _width(space, problem, rising[0])
-    return Plan(width, rungs=rising, patience=patience or max(longest // 8, 20), interval=interval)
+    return Plan(width, rungs=rising, patience=patience or max(longest // 8, 20))
 
 
 def _width(space: Space, problem: Problem, epochs: int) -> int:

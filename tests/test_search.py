@@ -27,7 +27,7 @@ from nntune.trials import Problem, Progress
 from nntune.workers import Workers
 
 SMALL = {"units": "8,16", "hidden_layers": "1:2", "batch_size": "32", "epochs": "9"}
-PLAN = Plan(width=8, rungs=(1, 3, 9), patience=9)
+PLAN = Plan(width=8, rungs=(1, 3, 9), patience=9, interval=0)
 SAMPLERS = ["tpe", "qmc", "random"]
 values = st.floats(-1e6, 1e6)
 ranks = st.tuples(values, values)
