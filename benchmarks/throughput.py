@@ -26,7 +26,7 @@ from benchmarks import loops
 from benchmarks.datasets import TABLES, path_of
 from nntune.data import Request, load
 from nntune.networks import fastest_product
-from nntune.products import rates
+from nntune.products import bind
 from nntune.space import build
 from nntune.stacks import shape_of, stacks
 from nntune.tpe import sobol
@@ -269,6 +269,33 @@ def least(call: Callable[[], object], repeats: int = 200) -> float:
             call()
         best = min(best, (time.process_time() - start) / 10)
     return best
+
+
+def rates(
+    units: int = 64, rows: int = 128, members: int = 4, repeats: int = 10
+) -> dict[str, float]:
+    """Measured rate of each product in GFLOP/s on this machine now, float32.
+
+    A repeat multiplies as a step does for a layer: forward, for the weights and for its inputs.
+    """
+    weights = torch.full((members, units, units), 0.5)
+    inputs, outputs = torch.full((2, members, units, rows), 0.5)
+    operations = 3 * 2 * members * units * units * rows
+    found = {}
+    for product in ("numpy", "torch"):
+        calls = (
+            bind(product, weights, inputs, torch.empty_like(outputs)),
+            bind(product, outputs, inputs.mT, torch.empty_like(weights)),
+            bind(product, weights.mT, outputs, torch.empty_like(inputs)),
+        )
+        best = float("inf")
+        for _ in range(repeats):
+            start = time.perf_counter()
+            for call in calls:
+                call()
+            best = min(best, time.perf_counter() - start)
+        found[product] = operations / best / 1e9
+    return found
 
 
 def timed(run: Callable[[], object]) -> tuple[float, float]:

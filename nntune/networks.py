@@ -234,8 +234,8 @@ _ADVANTAGE = 1.15
 def fastest_product() -> Product:
     """The product to use on this CPU, by a measurement of some hundredths of a second.
 
-    There are processors on which numpy's library is three times as fast as torch's with 32 units
-    and takes three times as long with 256: small and large networks are asked apart.
+    There are processors on which a step takes numpy half as long as torch with 32 units and three
+    times as long with 256: small and large networks are asked apart.
     """
     if _gain(Shape(64, (32, 32), 10), rows=64, members=8) < _ADVANTAGE:
         return "torch"

@@ -4,7 +4,6 @@ A training step repeats the same products on the same buffers, so a product is b
 operands once, as views, and called without arguments in the step.
 """
 
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -40,30 +39,3 @@ def _bmm(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
         return
     for left, right, result in zip(a.unbind(), b.unbind(), out.unbind(), strict=True):
         torch.mm(left, right, out=result)
-
-
-def rates(
-    units: int = 64, rows: int = 128, members: int = 4, repeats: int = 10
-) -> dict[str, float]:
-    """Measured rate of each product in GFLOP/s on this machine now, float32.
-
-    A repeat multiplies as a step does for a layer: forward, for the weights and for its inputs.
-    """
-    weights = torch.full((members, units, units), 0.5)
-    inputs, outputs = torch.full((2, members, units, rows), 0.5)
-    operations = 3 * 2 * members * units * units * rows
-    found = {}
-    for product in ("numpy", "torch"):
-        calls = (
-            bind(product, weights, inputs, torch.empty_like(outputs)),
-            bind(product, outputs, inputs.mT, torch.empty_like(weights)),
-            bind(product, weights.mT, outputs, torch.empty_like(inputs)),
-        )
-        best = float("inf")
-        for _ in range(repeats):
-            start = time.perf_counter()
-            for call in calls:
-                call()
-            best = min(best, time.perf_counter() - start)
-        found[product] = operations / best / 1e9
-    return found
