@@ -33,8 +33,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 from rich.table import Table
 
-from nntune.brackets import Plan
-from nntune.search import Search
+from nntune.search import Plan, Search
 from nntune.space import Space, build
 from nntune.stops import Budget
 from nntune.study import Definition, Trial, Writer, open_writer, read

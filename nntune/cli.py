@@ -293,7 +293,7 @@ def search(
         int | None,
         option(
             "--patience-trials", panel=BUDGET, metavar="N", min=1,
-            help="Stop after N trials without a better value, before a bracket begins.",
+            help="Stop after N trials without a better value, at the end of a bracket.",
         ),
     ] = None,
     patience: Annotated[

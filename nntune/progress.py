@@ -66,7 +66,7 @@ class Display:
             self._done_before = done
         if self._live is not None:
             self._live.update(self._panel(update, done), refresh=True)
-        elif update.round_done and not update.training:
+        elif update.rung_done and not update.training:
             self._console.print(Text(f"bracket {update.bracket + 1}: {self._line(update, done)}"))
 
     def end(self, reason: str) -> None:

@@ -105,8 +105,7 @@ class Proposer:
         self._space, self._definition = space, definition
         self._distributions = space.distributions()
         self._sampler = BatchTPESampler()
-        self._ended: list[Observation] = []
-        self._asked, self._pending = 0, list[int]()  # how many trials were seen; not ended by then
+        self._known: list[Observation] = []
 
     def __call__(
         self, trials: Sequence[Trial], count: int, queue: Sequence[Mapping[str, Value]] = ()
@@ -140,23 +139,12 @@ class Proposer:
                 self._definition.sampler, self._space, trials, rest, self._definition.seed,
                 maximize=self._definition.direction == "maximize",
             )  # fmt: skip
-        underway = self._learn(trials) if self._definition.sampler == "tpe" else []
+        if self._definition.sampler == "tpe":  # all trials have ended, which they do once
+            self._known += [_observation(trial) for trial in trials[len(self._known) :]]
         return self._sampler.propose(
-            self._ended, self._distributions, rest, [self._definition.seed, 3, first],
+            self._known, self._distributions, rest, [self._definition.seed, 3, first],
             maximize=self._definition.direction == "maximize", conditions=self._space.conditions,
-            underway=underway,
         )  # fmt: skip
-
-    def _learn(self, trials: Sequence[Trial]) -> "list[Observation]":
-        """Notes the trials that have ended since; those that have not, as if cut where they are."""
-        underway = []
-        for trial in [*(trials[n] for n in self._pending), *trials[self._asked :]]:
-            if trial.state != "running":
-                self._ended.append(_observation(trial))
-            else:
-                underway.append(trial)
-        self._asked, self._pending = len(trials), [trial.number for trial in underway]
-        return [_observation(trial) for trial in underway if trial.rungs]
 
     def _even(self, count: int) -> list[dict[str, Any]]:
         from nntune.tpe import sobol
@@ -166,11 +154,9 @@ class Proposer:
 
 
 def _observation(trial: Trial) -> "Observation":
-    """A trial as the sampler sees it; one in training counts as cut at its last rung."""
+    """A finished trial as the sampler sees it."""
     from nntune.tpe import COMPLETE, FAILED, Observation
 
-    reached = max(trial.rungs, default=-1)
-    steps = {"complete": COMPLETE, "failed": FAILED}
-    value = trial.rungs.get(reached) if trial.state == "running" else trial.value
-    value = math.nan if value is None else value
-    return Observation(trial.number, trial.params, value, steps.get(trial.state, reached))
+    steps = {"complete": COMPLETE, "pruned": max(trial.rungs, default=-1), "failed": FAILED}
+    value = math.nan if trial.value is None else trial.value
+    return Observation(trial.number, trial.params, value, steps[trial.state])

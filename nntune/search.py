@@ -1,8 +1,10 @@
-"""The order of ask, train, cut, tell, in rounds; and which trials share a stack.
+"""The order of ask, train to a rung, cut, tell; and which trials share a stack.
 
-In a round a new bracket may begin, all open ones are trained on side by side, those that have
-reached a rung are cut, and what came of it is stored at once. Nothing here depends on time, on the
-number of workers or on which worker is faster, but for the deadline itself.
+A bracket of trials is asked at once, trained to rising rungs (1, 3, 9, ... epochs) and cut at
+each: successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943) in which a trial has to
+be among the best 1/eta of all trials that were ever seen at the rung, as in ASHA (Li et al.
+2020, arXiv:1810.05934). Nothing here depends on time, on the number of workers or on which
+worker is faster, but for the deadline itself.
 """
 
 import math
@@ -10,10 +12,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from itertools import groupby
 from typing import Any, NamedTuple
 
-from nntune.brackets import Bracket, Plan
 from nntune.errors import AllFailedError
 from nntune.failures import Rescue
 from nntune.metrics import METRICS
@@ -29,15 +29,49 @@ from nntune.workers import Workers
 _UNSURE = 2.0  # the factor within which durations are estimated
 
 
+class Plan(NamedTuple):
+    """How a study halves its trials; written into the study when it is created."""
+
+    width: int = 32  # trials of a bracket
+    eta: int = 3
+    rungs: tuple[int, ...] = (1, 3, 9, 27, 81, 100)
+    patience: int = 20
+
+
 class Update(NamedTuple):
-    """Where a search stands; given after every stack and every round."""
+    """Where a search stands; given after every stack and every rung."""
 
     bracket: int
     rung: int  # epochs that the bracket is trained to
     training: int  # trials of the bracket still in training
     states: Mapping[str, int]  # trials of the study by state
     best: Trial | None
-    round_done: bool
+    rung_done: bool
+
+
+def rungs(
+    epochs: int, rows: int, batch_size: int, eta: int = 3, steps: int = 30
+) -> tuple[int, ...]:
+    """Epochs at which a bracket is cut; the last is the whole training.
+
+    >>> rungs(100, 10_000, 64)
+    (1, 3, 9, 27, 81, 100)
+    >>> rungs(100, 400, 64)
+    (5, 15, 45, 100)
+
+    Args:
+        epochs: of a whole training.
+        rows: of the training split.
+        batch_size: a typical one.
+        eta: factor from rung to rung.
+        steps: the first rung has at least so many of the typical batch size.
+    """
+    first = math.ceil(steps / math.ceil(rows / batch_size))
+    rising = []
+    while first < epochs:
+        rising.append(first)
+        first *= eta
+    return (*rising, epochs)
 
 
 class Search:
@@ -70,7 +104,6 @@ class Search:
         self._propose = Proposer(space, self._definition)
         self._trials: dict[int, Trial] = {}
         self._brackets: dict[int, list[int]] = defaultdict(list)
-        self._open: dict[int, Bracket] = {}
         self._states: Counter[str] = Counter()
         self._reached = {rung: Reached() for rung in self._plan.rungs}
         self._best: Trial | None = None
@@ -80,16 +113,15 @@ class Search:
             self._keep(trial)
 
     def run(self, budget: Budget) -> Iterator[Update]:
-        """Rounds until the budget is spent; each update comes after its results are stored.
+        """Brackets until the budget is spent; each update comes after its results are stored.
 
         Raises:
             AllFailedError: no trial of the study could be trained.
         """
         self._budget = budget
         self._rescue = Rescue(self._workers.renew, budget.trial_time)
-        self._reopen()
-        while (turn := self._next_round()) is not None:
-            yield from self._run_round(turn)
+        while bracket := self._open_bracket():
+            yield from self._run_bracket(bracket, budget.deadline)
             if self._states["failed"] == len(self._trials):
                 reasons = sorted({trial.reason for trial in self._trials.values()})
                 raise AllFailedError(
@@ -97,45 +129,26 @@ class Search:
                     "lower --lr or scale the data."
                 )
 
-    def _reopen(self) -> None:
-        """Takes up the brackets of a search that was killed."""
-        self.stopped = met(self._budget, self._best, self._metric)
-        orphans = [trial for trial in self._trials.values() if trial.state == "running"]
-        if self.stopped or not orphans or self._is_late():
-            return
-        self._writer.retry([trial.number for trial in orphans])
-        for index, each in groupby(orphans, key=lambda trial: trial.bracket):
-            trials = list(each)
-            reached = min(max(trial.rungs, default=0) for trial in trials)
-            cuts = sum(rung <= reached for rung in self._plan.rungs)
-            members = {trial.number: self._progress(trial.number) for trial in trials}
-            self._open[index] = Bracket(index, members, cuts, self._plan)
-
-    def _is_late(self) -> bool:
-        return bool(self._trials) and time.monotonic() >= self._budget.deadline
-
-    def _next_round(self) -> int | None:
-        """The next round in which something is decided; a new bracket may begin with it."""
-        due = [bracket.due for bracket in self._open.values()]
-        first, index = len(self._trials), 1 + max(self._brackets, default=-1)
-        begin = index * self._plan.interval
-        if due and (not self._plan.interval or begin > min(due)):
-            return min(due)
-        self.stopped = met(self._budget, self._best, self._metric)
-        if not self.stopped and self._is_late():
+    def _open_bracket(self) -> list[int]:
+        """Numbers of the trials to train next: orphans of a killed search first, else new ones."""
+        budget, first = self._budget, len(self._trials)
+        self.stopped = met(budget, self._best, self._metric)
+        if not self.stopped and first and time.monotonic() >= budget.deadline:
             self.stopped = "the time is over"
-        self.stopped = self.stopped or spent(self._budget, first, self._best)
+        if not self.stopped and self._states["running"]:
+            orphans = [n for n, trial in self._trials.items() if trial.state == "running"]
+            self._writer.retry(orphans)
+            return orphans
+        self.stopped = self.stopped or spent(budget, first, self._best)
         if self.stopped:
-            return min(due, default=None)
-        left = math.inf if self._budget.trials is None else self._budget.trials - first
-        numbers = self._ask(index, first, int(min(self._plan.width, left)))
-        members = {number: self._progress(number) for number in numbers}
-        self._open[index] = Bracket(index, members, 0, self._plan)
-        return begin
+            return []
+        left = math.inf if budget.trials is None else budget.trials - first
+        return self._ask(first, int(min(self._plan.width, left)))
 
-    def _ask(self, bracket: int, first: int, count: int) -> list[int]:
+    def _ask(self, first: int, count: int) -> list[int]:
         distributions = self._space.distributions()
         proposals = self._propose(list(self._trials.values()), count, self._queue)
+        bracket = 1 + max(self._brackets, default=-1)
         asked = [
             (first + place, params, {name: distributions[name] for name in params})
             for place, params in enumerate(proposals)
@@ -145,58 +158,51 @@ class Search:
             self._keep(Trial.new(number, params, bracket))
         return [number for number, _, _ in asked]
 
-    def _run_round(self, turn: int) -> Iterator[Update]:
-        """Trains all open brackets for a round, cuts those that are due, and stores it at once."""
-        for trained in self._train(turn):
-            bracket = self._open[self._trials[trained[0].number].bracket]
-            bracket.members |= {member.number: member for member in trained}
-            yield self._update(bracket, turn, round_done=False)
-        cut = [(bracket, self._cut(bracket, turn, end)) for bracket, end in self._due(turn)]
-        self._tell([outcome for _, outcomes in cut for outcome in outcomes])
-        for bracket, outcomes in cut:
-            bracket.keep({outcome.number for outcome in outcomes if outcome.state == "running"})
-            if not bracket.members:
-                del self._open[bracket.index]
-            yield self._update(bracket, turn, round_done=True)
+    def _run_bracket(self, numbers: Sequence[int], deadline: float) -> Iterator[Update]:
+        alive = {number: self._progress(number) for number in numbers}
+        index = self._trials[numbers[0]].bracket
+        for rung in self._plan.rungs:
+            for trained in self._train(list(alive.values()), rung, deadline):
+                alive |= {member.number: member for member in trained}
+                yield self._update(index, rung, len(alive), rung_done=False)
+            outcomes = self._cut(index, rung, alive)
+            self._tell(outcomes, alive)
+            alive = {
+                o.number: alive[o.number]
+                for o in outcomes
+                if o.state == "running" and not alive[o.number].outcome
+            }
+            yield self._update(index, rung, len(alive), rung_done=True)
+            if not alive:
+                return
 
-    def _train(self, turn: int) -> Iterator[list[Progress]]:
-        """Members as their stacks reach the end of the round, in any order."""
-        until: dict[int, int] = {}
-        formed: list[list[Progress]] = []
-        for bracket in self._open.values():
-            epoch = bracket.epoch(turn)
-            ready = [m for m in bracket.members.values() if not m.outcome and m.epoch < epoch]
-            until |= dict.fromkeys((m.number for m in ready), epoch)
-            formed += self._stacks(ready)
-        return self._rescue.train(
-            self._ordered(formed, until), lambda stack: self._submit(stack, until[stack[0].number])
-        )
+    def _train(
+        self, members: Sequence[Progress], rung: int, deadline: float
+    ) -> Iterator[list[Progress]]:
+        """Members as their stacks reach the rung, in any order."""
+        formed = self._formed(members, rung, deadline)
+        return self._rescue.train(formed, lambda stack: self._submit(stack, rung, deadline))
 
-    def _stacks(self, members: Sequence[Progress]) -> list[list[Progress]]:
-        configurations = {m.number: self._configuration(m.number) for m in members}
-        return stacks(members, configurations, self._problem, self._workers.count)
-
-    def _ordered(
-        self, formed: list[list[Progress]], until: Mapping[int, int]
+    def _formed(
+        self, members: Sequence[Progress], rung: int, deadline: float
     ) -> list[list[Progress]]:
         """Stacks in the order of training: longest first, or last where time is short for all."""
-
-        def seconds(stack: list[Progress]) -> float:
-            number = stack[0].number
-            configuration = self._configuration(number)
-            an_epoch = epoch_seconds(configuration, self._problem, len(stack))
-            return (until[number] - stack[0].epoch) * an_epoch
-
-        took = {stack[0].number: seconds(stack) for stack in formed}
-        formed.sort(key=lambda stack: -took[stack[0].number])
-        needed = _UNSURE * sum(took.values()) / max(self._workers.count, 1)
-        if time.monotonic() + needed > self._budget.deadline:
+        configurations = {m.number: self._configuration(m.number) for m in members}
+        formed = stacks(members, configurations, self._problem, self._workers.count)
+        seconds = _UNSURE * sum(
+            (rung - stack[0].epoch)
+            * epoch_seconds(configurations[stack[0].number], self._problem, len(stack))
+            for stack in formed
+        )
+        if time.monotonic() + seconds / max(self._workers.count, 1) > deadline:
             formed.reverse()  # what is cheap has a value then
             formed.sort(key=lambda stack: stack[0].number > 0)  # and so has the default
         return formed
 
-    def _submit(self, stack: list[Progress], until: int) -> "Future[list[Progress]]":
-        params, deadline = self._configuration(stack[0].number), self._budget.deadline
+    def _submit(
+        self, stack: list[Progress], rung: int, deadline: float
+    ) -> "Future[list[Progress]]":
+        params = self._configuration(stack[0].number)
         if self._best is None and any(m.number == 0 and not m.epoch for m in stack):
             deadline = math.inf  # however short the time, a search ends with a value
         setting = Setting(
@@ -209,43 +215,30 @@ class Search:
             self._product,
             self._budget.trial_time,
         )
-        return self._workers.train(stack, setting, self._problem, until, deadline)
+        return self._workers.train(stack, setting, self._problem, rung, deadline)
 
-    def _due(self, turn: int) -> list[tuple[Bracket, str]]:
-        """Brackets that are cut in a round, and why none of their members goes on, or nothing."""
-        brackets = list(self._open.values())
-        if any(m.outcome == "time" for bracket in brackets for m in bracket.members.values()):
-            for bracket in brackets:
-                if bracket.due > turn:  # its members would come back as they are
-                    bracket.expire()
-        due = [b for b in brackets if b.due <= turn or all(m.outcome for m in b.members.values())]
-        values = [m.value for bracket in due for m in bracket.scored.values()]
-        if self._budget.is_met(values, self._metric):
-            return [(bracket, "good enough") for bracket in brackets]
-        return [(bracket, "") for bracket in due]
-
-    def _cut(self, bracket: Bracket, turn: int, end: str) -> list[Outcome]:
-        """What becomes of each member of a bracket."""
-        epoch, scored = bracket.epoch(turn), bracket.scored
-        end = "epochs" if epoch == self._plan.rungs[-1] else end
-        staying = set(scored)
-        if not end and epoch == bracket.rung:
-            staying = self._staying(bracket.index, epoch, scored)
+    def _cut(self, bracket: int, rung: int, alive: Mapping[int, Progress]) -> list[Outcome]:
+        """What becomes of each member at a rung."""
+        scored = {n: m for n, m in alive.items() if m.outcome in ("", "early stop", "epochs")}
+        staying = self._staying(bracket, rung, scored)
         timed_out = {
             n: self._rank(m.value, m.loss)
-            for n, m in bracket.members.items()
+            for n, m in alive.items()
             if m.outcome == "time" and m.best_epoch
         }
         if timed_out:  # of a bracket without time to finish, the best is as good as finished
             staying.add(min(timed_out, key=lambda number: timed_out[number]))
-        bracket.cuts += epoch == bracket.rung and epoch < self._plan.rungs[-1]
+        is_met = self._budget.is_met([m.value for m in scored.values()], self._metric)
+        end = "epochs" if rung == self._plan.rungs[-1] else "good enough" * is_met
         return [
-            _outcome(member, epoch, goes_on=number in staying, end=end)
-            for number, member in bracket.members.items()
+            _outcome(member, rung, goes_on=number in staying, end=end)
+            for number, member in alive.items()
         ]
 
     def _staying(self, bracket: int, rung: int, scored: Mapping[int, Progress]) -> set[int]:
-        """Of members with a value at a rung, those that the pruner keeps."""
+        """Of members with a value at a rung, those that the pruner keeps; at the last one all."""
+        if rung == self._plan.rungs[-1]:
+            return set(scored)
         pruner, reached = self._definition.pruner, self._reached[rung]
         for number, member in scored.items():
             reached.keep(number, self._rank(member.value, member.loss))
@@ -258,9 +251,8 @@ class Search:
         here = Rung(bracket, place, count, mine, reached.order, complete)
         return going_on(pruner, here, self._plan.eta)
 
-    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+    def _tell(self, outcomes: Sequence[Outcome], members: Mapping[int, Progress]) -> None:
         trials = [self._trials[outcome.number].with_outcome(outcome) for outcome in outcomes]
-        members = {n: m for bracket in self._open.values() for n, m in bracket.members.items()}
         best = self._best_few([*self._kept, *trials])
         told = {trial.number for trial in trials}
         weights = {
@@ -316,9 +308,8 @@ class Search:
         rates = {key: params[key] for key in ("lr", "l1", "l2", "epochs")}
         return Progress(number, **rates, dropout=params.get("dropout", 0.0))
 
-    def _update(self, bracket: Bracket, turn: int, *, round_done: bool) -> Update:
-        training, epoch = len(bracket.members), bracket.epoch(turn)
-        return Update(bracket.index, epoch, training, +self._states, self._best, round_done)
+    def _update(self, bracket: int, rung: int, training: int, *, rung_done: bool) -> Update:
+        return Update(bracket, rung, training, +self._states, self._best, rung_done)
 
 
 def _weights(member: Progress) -> bytes | None:

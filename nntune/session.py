@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from nntune import __version__, costs, samplers, study
-from nntune.brackets import Plan, rungs
 from nntune.data import Dataset, Request, load, study_name
 from nntune.errors import NotFoundError, UsageError, did_you_mean
 from nntune.families import OWN, PREFIX
@@ -23,7 +22,7 @@ from nntune.progress import Display
 from nntune.proposals import borrowed, enqueued
 from nntune.pruners import PRUNERS
 from nntune.retraining import problem_of, share
-from nntune.search import Search
+from nntune.search import Plan, Search, rungs
 from nntune.space import Space, Value, asked_ranges, build, family_of
 from nntune.stacks import epoch_seconds
 from nntune.stops import Budget
@@ -448,8 +447,6 @@ def _definition(
 ) -> Definition:  # fmt: skip
     """What the study is; resuming compares it with what the file says."""
     plan = plan_for(space, problem_of(dataset), options.patience)
-    if options.sampler in samplers.NAMES:  # Optuna's are asked with all trials ended
-        plan = plan._replace(interval=0)
     request = options.request
     data: dict[str, Any] = {
         "source": request.source,

@@ -247,7 +247,6 @@ class BatchTPESampler(BaseSampler):
         *,
         maximize: bool = False,
         conditions: Mapping[str, Condition] = MappingProxyType({}),
-        underway: Sequence[Observation] = (),
     ) -> list[Params]:
         """Parameters of `count` new trials, a function of the arguments alone.
 
@@ -259,9 +258,8 @@ class BatchTPESampler(BaseSampler):
             seed: fixes all randomness.
             maximize: larger values are better.
             conditions: parameters that exist only with some values of another.
-            underway: what is known so far of trials that go on; it is not remembered.
         """
-        history = self._history(("",), trials, distributions, conditions).extended(underway)
+        history = self._history(("",), trials, distributions, conditions)
         return self._proposed(history, trials, (count, maximize), seed)
 
     def _proposed(

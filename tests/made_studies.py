@@ -36,8 +36,7 @@ def make(
     definition = Definition(
         told | data, {each.name: each.text for each in space.hyperparameters}, metric, direction,
         seed, "tpe", "halving",
-        {"width": 8, "eta": 3, "rungs": list(RUNGS), "patience": 20, "interval": 0,
-         "product": "torch"},
+        {"width": 8, "eta": 3, "rungs": list(RUNGS), "patience": 20, "product": "torch"},
         {"nntune": "0.1.0", "torch": "2.6"}, "nntune search table.csv --target y",
     )  # fmt: skip
     drawn = _draws(space, trials, random.Random(seed))

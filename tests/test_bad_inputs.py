@@ -295,14 +295,7 @@ DEFINITION = Definition(
     seed=0,
     sampler="tpe",
     pruner="halving",
-    training={
-        "rungs": [1],
-        "patience": 20,
-        "width": 32,
-        "eta": 3,
-        "interval": 0,
-        "product": "torch",
-    },
+    training={"rungs": [1], "patience": 20, "width": 32, "eta": 3, "product": "torch"},
     versions={},
     command="",
 )

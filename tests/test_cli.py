@@ -49,14 +49,7 @@ def make_study(path: Path, space: Space = SPACE) -> None:
         seed=5,
         sampler="tpe",
         pruner="halving",
-        training={
-            "width": 32,
-            "eta": 3,
-            "rungs": [1, 3, 9],
-            "patience": 20,
-            "interval": 0,
-            "product": "torch",
-        },
+        training={"width": 32, "eta": 3, "rungs": [1, 3, 9], "patience": 20, "product": "torch"},
         versions={},
         command=SAID,
     )

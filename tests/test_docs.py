@@ -11,9 +11,9 @@ import pytest
 import typer
 
 from nntune import __version__
-from nntune.brackets import Plan
 from nntune.cli import app
 from nntune.errors import Error
+from nntune.search import Plan
 from nntune.space import RULES, parse
 from nntune.space import TEXT as TEXT_SPACE
 

@@ -21,8 +21,7 @@ DEFINITION = Definition(
     data={"source": "y.csv", "target": "y", "task": "regression",
           "counts": {"train": 300, "valid": 200}},
     space=SPACE, metric="rmse", direction="minimize", seed=0, sampler="tpe", pruner="halving",
-    training={"width": 32, "eta": 3, "rungs": [1, 3, 9], "patience": 20, "interval": 0,
-              "product": "torch"},
+    training={"width": 32, "eta": 3, "rungs": [1, 3, 9], "patience": 20, "product": "torch"},
     versions={}, command="nntune search y.csv",
 )  # fmt: skip
 FALLING = [1 / epoch for epoch in range(1, 51)]

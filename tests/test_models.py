@@ -12,7 +12,6 @@ from torch import nn
 from typer.testing import CliRunner
 
 from nntune import study
-from nntune.brackets import Plan
 from nntune.bundle import Predictor, read
 from nntune.cli import app
 from nntune.data import reading
@@ -20,7 +19,7 @@ from nntune.data.fitting import Doubts
 from nntune.data.table import Table
 from nntune.errors import DataError, UsageError
 from nntune.families import Grid
-from nntune.search import Budget, Search
+from nntune.search import Budget, Plan, Search
 from nntune.session import search
 from nntune.space import RULES, build
 from nntune.study import Definition, View

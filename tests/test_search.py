@@ -13,11 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nntune import study
-from nntune.brackets import Plan, rungs
 from nntune.errors import AllFailedError
 from nntune.proposals import Proposer
 from nntune.pruners import Rank, Reached, ordered, survivors
-from nntune.search import Search, Update
+from nntune.search import Plan, Search, Update, rungs
 from nntune.space import Space, build
 from nntune.stacks import shape_of, stacks, working_set
 from nntune.stops import Budget
@@ -27,7 +26,7 @@ from nntune.trials import Problem, Progress
 from nntune.workers import Workers
 
 SMALL = {"units": "8,16", "hidden_layers": "1:2", "batch_size": "32", "epochs": "9"}
-PLAN = Plan(width=8, rungs=(1, 3, 9), patience=9, interval=0)
+PLAN = Plan(width=8, rungs=(1, 3, 9), patience=9)
 SAMPLERS = ["tpe", "qmc", "random"]
 values = st.floats(-1e6, 1e6)
 ranks = st.tuples(values, values)

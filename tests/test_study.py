@@ -60,14 +60,7 @@ DEFINITION = Definition(
     seed=0,
     sampler="tpe",
     pruner="halving",
-    training={
-        "width": 32,
-        "eta": 3,
-        "rungs": [1, 3, 9],
-        "patience": 20,
-        "interval": 0,
-        "product": "torch",
-    },
+    training={"width": 32, "eta": 3, "rungs": [1, 3, 9], "patience": 20, "product": "torch"},
     versions={"nntune": "0.1.0"},
     command="nntune search data/churn.csv -t left",
 )

@@ -11,14 +11,13 @@ from test_texts import reviews
 from typer.testing import CliRunner
 
 from nntune import study
-from nntune.brackets import Plan
 from nntune.bundle import read
 from nntune.bundle.format import write
 from nntune.cli import app
 from nntune.data import Dataset, Request, load
 from nntune.errors import DataError, UsageError
 from nntune.retraining import problem_of, share
-from nntune.search import Budget, Search
+from nntune.search import Budget, Plan, Search
 from nntune.session import search
 from nntune.space import build
 from nntune.study import Definition, View

@@ -7,14 +7,7 @@ from typing import Any, NamedTuple
 
 _OBJECTS = ("data", "space", "training", "versions")  # fields of a definition
 PRODUCTS = ("numpy", "torch", "mixed")  # see nntune.trials
-_TRAINING = {
-    "width": int,
-    "eta": int,
-    "rungs": list,
-    "patience": int,
-    "interval": int,
-    "product": str,
-}
+_TRAINING = {"width": int, "eta": int, "rungs": list, "patience": int, "product": str}
 
 
 @dataclass(frozen=True)
