@@ -140,7 +140,7 @@ def retrained(view: View, trial: Trial, request: Request) -> Scores:
     network = Perceptrons(
         setting.shape, torch.from_numpy(trained.best)[None], len(split.x), product
     )
-    network.inputs.copy_(torch.from_numpy(split.x))
+    network.inputs.copy_(torch.from_numpy(split.x[:, : setting.shape.inputs]))
     network.forward()
     y = torch.from_numpy(split.y)
     test, accuracy = scored(network.outputs, y, metric, examples.scale)

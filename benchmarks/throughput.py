@@ -27,6 +27,7 @@ from benchmarks.datasets import TABLES, path_of
 from nntune.data import Request, load
 from nntune.networks import fastest_product
 from nntune.products import bind
+from nntune.retraining import problem_of
 from nntune.space import build
 from nntune.stacks import shape_of, stacks
 from nntune.tpe import sobol
@@ -58,7 +59,7 @@ def main() -> None:
     if arguments.shapes:
         for name in arguments.data[:1]:
             if path := path_of(name):
-                examples, problem = examples_of(Request(str(path), TABLES[name].target))
+                examples, problem = examples_of(Request(str(path), TABLES[name].target, bins=0))
                 console.print(by_shape(name, examples, problem, arguments))
                 console.print(by_part(name, examples, problem))
         return
@@ -72,7 +73,7 @@ def main() -> None:
 
 def compare(name: str, path: str, arguments: argparse.Namespace) -> Table:
     """All contenders on one data set."""
-    examples, problem = examples_of(Request(path, TABLES[name].target))
+    examples, problem = examples_of(Request(path, TABLES[name].target, bins=0))
     space = build({}, rows=problem.rows)
     drawn = sobol(space.distributions(), arguments.configurations, seed=0)
     configs = dict(enumerate(space.params(params) for params in drawn))
@@ -144,11 +145,10 @@ def drawn_table(
 
 def scaling(path: str, target: str | None, arguments: argparse.Namespace) -> str:
     """Wall time of the whole list with one worker and with two, alternating."""
-    dataset = load(Request(path, target))
+    dataset = load(Request(path, target, bins=0))
     train_rows, valid = dataset.train, dataset.valid
     arrays = {"x": train_rows.x, "y": train_rows.y, "x_valid": valid.x, "y_valid": valid.y}
-    classes = len(dataset.classes)
-    problem = Problem(train_rows.x.shape[1], len(train_rows.x), classes, dataset.target_scale)
+    problem = problem_of(dataset)
     space = build({}, rows=problem.rows)
     drawn = sobol(space.distributions(), arguments.configurations, seed=0)
     configs = dict(enumerate(space.params(params) for params in drawn))
@@ -310,9 +310,8 @@ def examples_of(request: Request) -> tuple[Examples, Problem]:
     dataset = load(request)
     arrays = (dataset.train.x, dataset.train.y, dataset.valid.x, dataset.valid.y)
     x, y, x_valid, y_valid = map(torch.from_numpy, arrays)
-    classes = len(dataset.classes)
-    examples = Examples(x, y, x_valid, y_valid, classes, dataset.target_scale)
-    return examples, Problem(x.shape[1], len(x), classes, dataset.target_scale)
+    examples = Examples(x, y, x_valid, y_valid, len(dataset.classes), dataset.target_scale)
+    return examples, problem_of(dataset)
 
 
 def member_of(number: int, config: dict[str, Any]) -> Progress:

@@ -4,9 +4,10 @@
 
 All start from nothing, one after the other, with two processes each; the clock runs from the start
 of the process. nntune gets the first time, with its confirmation in it, and the others the second
-one, after which they are killed. Each sees the same encoded training and validation rows; the value
+one, after which they are killed. Each sees the same training and validation rows; the value
 is that of the validation rows, lower being better, and the test value is that of the same network,
-not trained again with more rows. Scripts read encoded arrays, nntune the table.
+not trained again with more rows. Scripts read standardised numbers and a feature for each category,
+nntune the table, of whose numbers it may also make bins.
 
     --log FILE       appends every better value as a line of JSON
     --from FILE      prints what such a log says, without searching
@@ -26,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -167,6 +169,7 @@ def best_rung(db: Path) -> Iterable[tuple[float, int, int]]:
 
 def script(peer: str, request: Request, seconds: int) -> list[Found]:
     """A script, killed when its time is over."""
+    request = replace(request, bins=0)
     examples, problem = examples_of(request)
     test = load_test(request)
     rows = Rows(

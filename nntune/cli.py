@@ -38,6 +38,7 @@ from nntune.options import (
     ActivationName,
     Augment,
     BatchSize,
+    Bins,
     Blocks,
     Categorical,
     Cell,
@@ -235,6 +236,7 @@ def search(
     lr: LearningRate = None,
     activation: ActivationName = None,
     optimizer: OptimizerName = None,
+    bins: Bins = None,
     space: SpaceFile = None,
     enqueue: Annotated[
         list[str] | None,
@@ -559,6 +561,7 @@ def space(
     lr: LearningRate = None,
     activation: ActivationName = None,
     optimizer: OptimizerName = None,
+    bins: Bins = None,
     file: SpaceFile = None,
 ) -> None:
     """Print the search space in force, as TOML for --space."""

@@ -15,7 +15,7 @@ _LARGE, _SLOW = 200e6, 1.0  # bytes of encoded data and seconds an epoch that ar
 # Measured: a process that has loaded torch, and the main one with DuckDB and Optuna beside it.
 _WORKER, _MAIN = 350e6, 450e6
 _UNITS = {"k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
-_WIDEST = ("hidden_layers", "units", "batch_size")
+_WIDEST = ("hidden_layers", "units", "batch_size", "bins")
 
 
 def size(text: str) -> float:

@@ -240,6 +240,7 @@ Epochs = Annotated[str | None, _range("--epochs", "Longest training, in passes o
 LearningRate = Annotated[str | None, _range("--lr", "Learning rate.")]
 ActivationName = Annotated[str | None, _range("--activation", "relu, tanh, gelu or silu.")]
 OptimizerName = Annotated[str | None, _range("--optimizer", "adam or sgd (with momentum 0.9).")]
+Bins = Annotated[str | None, _range("--bins", "Features for a number's place in so many bins.")]
 
 
 def allow(network: str | None) -> None:

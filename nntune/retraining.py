@@ -43,6 +43,7 @@ def request_of(view: View, source: str | None = None) -> Request:
         raise DataError(
             f"study '{view.name}' does not say where its data are; --data FILE says it."
         )
+    asked.setdefault("bins", 0)  # studies were made before there were any
     for name in ("ignore", "categorical", "numeric", "text"):
         asked[name] = tuple(asked.get(name, ()))
     return Request(**asked)
@@ -84,7 +85,7 @@ def problem_of(rows: Rows) -> Problem:
     filled = filled_of(rows.train.x) if rows.train.terms else 0.0
     return Problem(
         inputs, count, len(rows.classes), rows.target_scale, len(rows.folds), rows.train.terms,
-        filled, rows.grid,
+        filled, rows.grid, rows.bins,
     )  # fmt: skip
 
 

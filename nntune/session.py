@@ -80,14 +80,14 @@ def run(options: Options, *, quiet: bool = False) -> View:
     networks = _networks(options)  # mistakes in ranges before reading the data
     name = options.study or study_name(options.request.source)
     path = options.db or study.default_path(name)
-    product = _stored_product(path, name)
+    stored = None if options.fresh else _stored(path, name)
     in_process = options.workers == 0 and options.dask is None
     with one_thread() if in_process else nullcontext(), _workers(options) as workers:
-        dataset = load(options.request)
+        dataset = load(_request(options, stored))
         metric = metric_for(dataset.task, options.metric)
         space = build(
             options.ranges, options.space_file, len(dataset.train.y), dataset.grid, networks,
-            is_text=bool(dataset.terms),
+            is_text=bool(dataset.terms), bins=dataset.bins and (dataset.request.bins or 0),
         )  # fmt: skip
         _check_model(space, dataset)
         if options.dask and not workers.count and not quiet:
@@ -95,7 +95,8 @@ def run(options: Options, *, quiet: bool = False) -> View:
         if dataset.terms and options.device != "cpu":
             raise UsageError(f"--device {options.device}: text trains on the CPU; leave it out.")
         workers.use_device()
-        product = product or workers.fastest_product()
+        # Libraries round differently, so a study keeps the one that it began with.
+        product = stored.training["product"] if stored else workers.fastest_product()
         problem = problem_of(dataset)
         _check_networks(space, problem, networks)
         definition = _definition(options, dataset, space, metric, product, networks)
@@ -410,10 +411,12 @@ def _understood(dataset: Dataset, metric: str) -> str:
     if dataset.others:
         searched = counts["train"] + counts["valid"]
         rows = f"{searched:,} in {len(dataset.folds)} folds, {counts['test']:,} test"
-    terms = f" and {dataset.terms:,} terms of text" * bool(dataset.terms)
+    more = f" and {dataset.terms:,} terms of text" * bool(dataset.terms)
+    more += f" and {dataset.bins} bins of numbers" * bool(dataset.bins)
+    features = f"{len(dataset.features) - dataset.bins} features{more}"
     return (
-        f"{dataset.name}: {len(dataset.features)} features{terms}, target {dataset.target} "
-        f"({dataset.task}, {kind}), rows {rows} (locked); metric {metric}"
+        f"{dataset.name}: {features}, target {dataset.target} ({dataset.task}, {kind}), "
+        f"rows {rows} (locked); metric {metric}"
     )
 
 
@@ -430,15 +433,36 @@ def _standing(writer: Writer, counts: Mapping[str, int], budget: Budget) -> str:
     return f"{place}: resumed after {trials} trials" + adopted * (running > 0)
 
 
-def _stored_product(path: Database, name: str) -> str | None:
-    """The library that multiplies matrices for a study that is there already.
-
-    Libraries round differently, so the choice belongs to the study; a resumed one keeps it.
-    """
+def _stored(path: Database, name: str) -> Definition | None:
+    """What a study is that is there already."""
     try:
-        return str(study.read(path, name).definition.training["product"])
+        return study.read(path, name).definition
     except NotFoundError:
         return None
+
+
+def _request(options: Options, stored: Definition | None) -> Request:
+    """The request with as many bins as the space has, or as a study began with.
+
+    Raises:
+        UsageError: the space has several numbers of bins, or bins for other than perceptrons.
+    """
+    asked = asked_ranges(options.ranges, options.space_file)
+    if "bins" in asked:
+        counts = {count for count in asked["bins"].choices if count}
+        if len(counts) > 1 or not asked["bins"].choices:
+            raise UsageError(
+                f"--bins {asked['bins'].text}: bins are made once for all trials, so it is 0, a "
+                "number, or 0 and a number, such as 0,16."
+            )
+        bins = int(max(counts, default=0))
+    elif "model" in asked and "mlp" not in asked["model"].choices:
+        bins = 0
+    elif stored is not None:
+        bins = stored.data.get("request", {}).get("bins", 0)
+    else:
+        return options.request
+    return replace(options.request, bins=bins)
 
 
 def _definition(
@@ -447,7 +471,7 @@ def _definition(
 ) -> Definition:  # fmt: skip
     """What the study is; resuming compares it with what the file says."""
     plan = plan_for(space, problem_of(dataset), options.patience)
-    request = options.request
+    request = dataset.request
     data: dict[str, Any] = {
         "source": request.source,
         "target": dataset.target,

@@ -32,18 +32,19 @@ def shape_of(params: Mapping[str, Any], problem: Problem) -> AnyShape:
     """The network that a configuration describes."""
     outputs, grid = problem.classes or 1, problem.grid
     family = params.get("model", "mlp")
+    inputs = problem.inputs if params.get("bins") else problem.inputs - problem.bins
     if family == "mlp":
         hidden = hidden_widths(params["hidden_layers"], params["units"], params["shape"])
-        return Shape(problem.inputs, hidden, outputs, params["activation"], problem.terms)
+        return Shape(inputs, hidden, outputs, params["activation"], problem.terms)
     if family not in FAMILIES:
-        return shape_of_own(family, params, problem.inputs, outputs, grid)
+        return shape_of_own(family, params, inputs, outputs, grid)
     assert grid is not None
     if family == "rnn":
         layers, units, states = params["rnn_layers"], params["rnn_units"], params["states"]
-        return Recurrent(problem.inputs, grid, params["cell"], layers, units, states, outputs)
+        return Recurrent(inputs, grid, params["cell"], layers, units, states, outputs)
     named = ("blocks", "channels", "kernel", "norm", "pool", "gather", "head", "activation")
     own: dict[str, Any] = {name: params[name] for name in (*named, "augment")}
-    return Convolutional(inputs=problem.inputs, grid=grid, outputs=outputs, **own)
+    return Convolutional(inputs=inputs, grid=grid, outputs=outputs, **own)
 
 
 def stacks(

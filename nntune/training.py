@@ -217,9 +217,9 @@ class Stack:
     def __init__(self, members: Sequence[Progress], setting: Setting, examples: Examples) -> None:
         self._members = list(members)
         self.epoch = members[0].epoch
-        self._setting, self._examples = setting, examples
         device = examples.x.device
         shape, cut = _dense(setting.shape)
+        self._setting, self._examples = setting, _without_bins(examples, shape.inputs)
         arrays = _arrays(members, setting)
         dense = ([row[cut:] for row in rows] for rows in arrays)
         self._parameters, self._first, self._second, self._average, self._best = (
@@ -394,6 +394,14 @@ def _of_fold(member: Progress, fold: int, folds: int) -> Progress:
         return member
     parts: dict[str, Any] = {name: np.split(getattr(member, name), folds)[fold] for name in _ARRAYS}
     return member._replace(**parts)
+
+
+def _without_bins(examples: Examples, inputs: int) -> Examples:
+    """The first inputs, where a network has no more."""
+    if inputs == examples.x.shape[1]:
+        return examples
+    x, x_valid = (each[:, :inputs].contiguous() for each in (examples.x, examples.x_valid))
+    return examples._replace(x=x, x_valid=x_valid)
 
 
 def _dense(shape: AnyShape) -> tuple[AnyShape, int]:

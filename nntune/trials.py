@@ -101,6 +101,7 @@ class Problem(NamedTuple):
     terms: int = 0  # of the inputs, the last so many are sparse
     filled: float = 0.0  # of these, how many a row has
     grid: Grid | None = None  # how features form an image or a series
+    bins: int = 0  # of the inputs, the last so many are bins of numbers: some trials have them
 
 
 class Setting(NamedTuple):

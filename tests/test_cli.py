@@ -297,7 +297,7 @@ def test_a_search_writes_results_to_one_stream_and_notices_to_the_other(
     assert output.startswith("study     penguins (studies/penguins.db): 4 trials")
     first, second, third, last = messages.splitlines()
     assert last == "stopped: all 4 trials are done"
-    assert first.startswith("penguins: 15 features, target species (multiclass, 3 classes)")
+    assert first.startswith("penguins: 15 features and 66 bins of numbers, target species (multi")
     assert second == "study penguins in studies/penguins.db: new"
     assert third.startswith("bracket 1: 4 of 4 trials")
     assert [path.name for path in (folder / "studies").iterdir()] == ["penguins.db"]

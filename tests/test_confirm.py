@@ -68,7 +68,7 @@ def test_candidates_are_the_best_distinct_configurations(iris: View) -> None:
 
 def test_one_configuration_is_confirmed_once_however_often_it_was_tried(tmp_path: Path) -> None:
     space = {"epochs": 2, "units": 8, "hidden_layers": 1, "batch_size": 32, "lr": 0.01,
-             "l2": 0, "dropout": 0}  # fmt: skip
+             "l2": 0, "dropout": 0, "bins": 0}  # fmt: skip
     view = searched(tmp_path, trials=3, space=space)
     assert len(candidates(view, 5)) == 1
 

@@ -45,6 +45,7 @@ TABLE = {
 PARAMS: dict[str, Any] = {
     "hidden_layers": 2, "units": 16, "shape": "taper", "dropout": 0.1, "l1": 1e-6, "l2": 1e-5,
     "batch_size": 64, "epochs": 2, "lr": 0.01, "activation": "relu", "optimizer": "adam",
+    "bins": 16,
 }  # fmt: skip
 Values = dict[str, np.ndarray[Any, Any]]
 Command = Callable[..., tuple[int, str, str]]

@@ -271,7 +271,7 @@ def test_an_unseen_category_counts_as_rare_where_there_were_rare_ones(tmp_path: 
     )
     (feature,) = [f for f in predictor.columns.features if f.column == "sex"]
     out = np.zeros((3, feature.width), np.float32)
-    feature.fill(rare, out)
+    feature.fill(rare, out, out[:, :0])
 
     assert feature.rare
     assert (out[:, len(feature.levels)] == 1).all()

@@ -6,6 +6,7 @@ is a DataError of one sentence.
 
 import json
 import math
+from itertools import pairwise
 from pathlib import PurePath
 from typing import Any, NoReturn
 
@@ -83,7 +84,7 @@ def shapes(facts: dict[str, Any], name: str) -> tuple[AnyShape, ...]:
     try:
         found = tuple(_shape(each) for each in _listed(facts, "shapes"))
         _hold(1 <= len(found) <= _MOST_MEMBERS, "shapes")
-        _hold(len({(s.inputs, s.outputs, terms_of(s)) for s in found}) == 1, "shapes")
+        _hold(len({(s.outputs, terms_of(s)) for s in found}) == 1, "shapes")
     except (_Wrong, KeyError) as error:
         raise _damaged(name, error) from None
     return found
@@ -187,7 +188,7 @@ def facts(values: dict[str, Any], found: tuple[AnyShape, ...], name: str) -> dic
             "classes": classes,
             "target_mean": _number(values["target_mean"]),
             "target_scale": _number(values["target_scale"]),
-            "encoder": _encoder(values["encoder"], found[0]),
+            "encoder": _encoder(values["encoder"], found),
             "columns": _columns(values, values["encoder"]),
             "trials": tuple(_whole(each, 0, 1 << 62) for each in _listed(values, "trials")),
             "seed": _whole(values["seed"], 0, 1 << 64),
@@ -260,7 +261,7 @@ def _columns(values: dict[str, Any], encoder: dict[str, Any]) -> tuple[dict[str,
     return tuple(columns)
 
 
-def _encoder(values: Any, shape: AnyShape) -> dict[str, Any]:
+def _encoder(values: Any, shapes: tuple[AnyShape, ...]) -> dict[str, Any]:
     _hold(isinstance(values, dict), "encoder")
     features = _listed(values, "features")
     for feature in features:
@@ -268,20 +269,23 @@ def _encoder(values: Any, shape: AnyShape) -> dict[str, Any]:
         _check_feature(feature)
     columns = [feature["column"] for feature in features]
     _hold(len(set(columns)) == len(columns), "encoder")
-    dense = sum(len(feature["names"]) for feature in features)
+    plain = sum(len(feature["names"]) for feature in features)
+    bins = sum(max(len(feature.get("edges", ())) - 1, 0) for feature in features)
     terms = sum(len(v["terms"]) for f in features for v in f.get("vocabularies", []))
-    _hold((dense + terms, terms) == (shape.inputs, terms_of(shape)), "encoder")
+    _hold(terms == terms_of(shapes[0]) and not (terms and bins), "encoder")
+    inputs = {shape.inputs for shape in shapes}  # of several networks some may have no bins
+    _hold(max(inputs) == plain + bins + terms and inputs <= {plain + terms, max(inputs)}, "encoder")
     return {"features": features}
 
 
 _FIELDS = {
     "column", "role", "style", "names", "scales", "median", "levels", "rare", "missing", "parts",
-    "vocabularies",
+    "vocabularies", "edges",
 }  # fmt: skip
 
 
 def _check_feature(feature: dict[str, Any]) -> None:
-    _hold(feature.keys() | {"vocabularies"} == _FIELDS, "encoder")
+    _hold(feature.keys() | {"vocabularies", "edges"} == _FIELDS, "encoder")
     _name(feature["column"])
     role = _one_of(feature["role"], set(_STYLES))
     _one_of(feature["style"], _STYLES[role])
@@ -298,6 +302,9 @@ def _check_feature(feature: dict[str, Any]) -> None:
     _hold(role == "text" or not vocabularies, "encoder")
     for vocabulary in vocabularies:
         _check_vocabulary(vocabulary)
+    edges = [_number(edge) for edge in _listed({"edges": [], **feature}, "edges")]
+    _hold(all(low < high for low, high in pairwise(edges)) and len(edges) != 1, "encoder")
+    _hold(role == "numeric" or not edges, "encoder")
     _check_width(feature, role)
 
 

@@ -63,7 +63,14 @@ def outputs(
 def network_outputs(
     shape: AnyShape, flat: NDArray[np.float32], x: "NDArray[np.float32] | csr_array"
 ) -> Values:
-    """The same of a network of any family by its flat parameters (P,); others need torch."""
+    """The same of a network of any family by its flat parameters (P,); others need torch.
+
+    Args:
+        shape: of the network.
+        flat: its parameters.
+        x: (N, D); bins that the network does without are its last columns.
+    """
+    x = x[:, : shape.inputs] if shape.inputs < x.shape[1] else x
     if isinstance(shape, Shape):
         return outputs(layers(flat, shape), shape, x)
     from nntune import autograd

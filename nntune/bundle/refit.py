@@ -234,6 +234,7 @@ def _bundle(
     shapes: Sequence[AnyShape],
 ) -> Bundle:
     definition, first = view.definition, trials[0]
+    has_bins = max(shape.inputs for shape in shapes) == learning.encoder.width
     return Bundle(
         parameters=tuple(parameters),
         shapes=tuple(shapes),
@@ -242,7 +243,7 @@ def _bundle(
         classes=learning.classes,
         target_mean=learning.target_mean,
         target_scale=learning.target_scale,
-        encoder=learning.encoder.to_dict(),
+        encoder=(learning.encoder if has_bins else learning.encoder.plain).to_dict(),
         columns=learning.columns,
         metrics={
             "metric": definition.metric,

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from nntune.data import findings, splits
 from nntune.data.description import Description
 from nntune.data.encoding import Encoded, Encoder, Feature
-from nntune.data.plan import Array, Plan, fitted, plan_of, roles_of
+from nntune.data.plan import Array, Plan, binned, fitted, plan_of, roles_of
 from nntune.data.reading import read
 from nntune.data.request import Request, study_name
 from nntune.data.roles import Column, Role, distinct, missing
@@ -68,7 +69,9 @@ class Dataset:
         fingerprint: SHA-256 of table, target, roles and split, independent of path and machine.
         split_summary: how the rows were dealt out, in plain values.
         encoder: what was fitted on the training rows.
+        request: what was asked, with the usual number of bins where none was.
         others: the other folds, encoded to the same features.
+        bins: how many of the features, the last ones, are bins of numbers; see `data.bins`.
         grid: how the first features form an image or a series, if they do.
     """
 
@@ -87,9 +90,11 @@ class Dataset:
     fingerprint: str
     split_summary: dict[str, Any]
     encoder: Encoder
+    request: Request
     others: tuple[Fold, ...] = ()
     grid: Grid | None = None
     doubts: tuple[findings.Doubt, ...] = ()
+    bins: int = 0
 
     @property
     def terms(self) -> int:
@@ -106,7 +111,7 @@ def load(request: Request) -> Dataset:
     """Read, split and encode: training and validation rows, no test rows."""
     plan = plan_of(request)
     target = plan.target
-    names, (first, *others) = encoded_folds(plan)
+    names, bins, (first, *others) = encoded_folds(plan)
     doubts = _doubts(plan)
     return Dataset(
         name=study_name(request.source),
@@ -127,43 +132,54 @@ def load(request: Request) -> Dataset:
         others=tuple(others),
         grid=plan.grid,
         doubts=doubts,
+        bins=bins,
+        request=plan.request,
     )
 
 
-def encoded_folds(plan: Plan) -> tuple[tuple[str, ...], list[Fold]]:
-    """Every rotation in the encoding of its own training rows, and names of the features.
+def encoded_folds(plan: Plan) -> tuple[tuple[str, ...], int, list[Fold]]:
+    """Names of the features, how many are bins, and every rotation as its own rows encode it.
 
     Folds have the features that any of them has, so that one network fits all: what a fold did
     not see, such as a category, is zero throughout.
     """
     if len(plan.folds) == 1:
-        return plan.encoder.names, [_fold(plan, plan.folds[0], plan.encoder)]
+        encoder = plan.encoder
+        return encoder.names, encoder.bins, [_fold(plan, plan.folds[0], encoder)]
     encoders = [
         fitted(plan.table, fold.train, plan.roles, plan.request, plan.grid) for fold in plan.folds
     ]
-    names, places = aligned(encoders)
+    names, bins, places = aligned(encoders)
     terms, of_terms = aligned_terms(encoders)
     folds = [_fold(plan, *each) for each in zip(plan.folds, encoders, strict=True)]
     sizes = len(names), terms
     every = [
         at + [sizes[0] + place for place in of] for at, of in zip(places, of_terms, strict=True)
     ]
-    return names, [
+    spread = [
         replace(fold, train=_spread(fold.train, at, sizes), valid=_spread(fold.valid, at, sizes))
         for fold, at in zip(folds, every, strict=True)
     ]
+    return names, bins, spread
 
 
-def aligned(encoders: Sequence[Encoder]) -> tuple[tuple[str, ...], list[list[int]]]:
-    """Names of all features of encoders of the same columns, and where each one's are in them."""
+def aligned(encoders: Sequence[Encoder]) -> tuple[tuple[str, ...], int, list[list[int]]]:
+    """What encoders of the same columns have in all.
+
+    Returns:
+        Names of the dense features, how many of them are bins, where each encoder's are in them.
+    """
     names: list[str] = []
     places: list[list[int]] = [[] for _ in encoders]
-    for column in zip(*(encoder.features for encoder in encoders), strict=True):
-        union = list(dict.fromkeys(name for feature in column for name in feature.names))
-        for at, feature in zip(places, column, strict=True):
-            at += [len(names) + union.index(name) for name in feature.names]
-        names += union
-    return tuple(names), places
+    plain = 0
+    for names_of in (attrgetter("names"), attrgetter("bin_names")):
+        plain = len(names)
+        for column in zip(*(encoder.features for encoder in encoders), strict=True):
+            union = list(dict.fromkeys(name for feature in column for name in names_of(feature)))
+            for at, feature in zip(places, column, strict=True):
+                at += [len(names) + union.index(name) for name in names_of(feature)]
+            names += union
+    return tuple(names), len(names) - plain, places
 
 
 def aligned_terms(encoders: Sequence[Encoder]) -> tuple[int, list[list[int]]]:
@@ -239,7 +255,7 @@ def describe(request: Request) -> Description:
 def _without_target(table: Table, request: Request) -> Description:
     rows = np.arange(table.rows)
     roles = roles_of(table, rows, request, None)
-    encoder = fitted(table, rows, roles, request)
+    encoder = fitted(table, rows, roles, binned(table, roles, request))
     columns = _columns(table, roles, encoder)
     counts = {"read": table.rows}
     notes = (*table.notes, "no target is named; -t COLUMN shows task, classes and splits")
@@ -277,7 +293,9 @@ def _columns(table: Table, roles: dict[str, Role], encoder: Encoder) -> tuple[Co
             note = "; ".join(filter(None, (note, f"{rare:,} rare of them share a feature")))
         if feature is not None and feature.vocabularies:
             note = "; ".join(filter(None, (note, _terms_note(feature))))
-        width = feature.width + feature.terms if feature else 0
+        if feature is not None and feature.bins:
+            note = "; ".join(filter(None, (note, f"{feature.bins} bins")))
+        width = feature.width + feature.bins + feature.terms if feature else 0
         columns.append(Column(name, role.name, missing(cells), distinct(cells), note, width))
     return tuple(columns)
 
@@ -377,6 +395,8 @@ def fingerprint_of(plan: Plan) -> str:
         roles,
         plan.request.seed,
     ]
+    if plan.request.bins:
+        facts.append(["bins", plan.request.bins])
     if any(role.name == "text" for role in plan.roles.values()):
         facts.append([plan.request.ngrams, plan.request.characters, plan.request.vocabulary])
     own = [plan.valid is plan.table, plan.test is plan.table]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from nntune.data import bins
 from nntune.data.roles import FALSE, TRUE, Role, fewest_rows, present
 from nntune.data.table import Cells, Floats, Rows, Strings, Table, labels, moments, numbers
 from nntune.data.texts import Span, Vocabulary, learn
@@ -59,13 +60,13 @@ def scale_of(values: Floats) -> Scale:
 
 @dataclass(frozen=True)
 class Feature:
-    """How one column becomes `width` features; which fields count depends on the role.
+    """How one column becomes `width` features and some bins; which fields count is up to the role.
 
     Args:
         column: its name.
         role: numeric, boolean, categorical, date or text.
         style: how numbers are written, or the date format.
-        names: of the dense features.
+        names: of the dense features but the bins.
         scales: one for each scaled feature.
         median: stands for a missing number, in standard deviations from the mean.
         levels: categories with a feature each, in order.
@@ -73,6 +74,7 @@ class Feature:
         missing: whether a missing value has a feature.
         parts: which parts of a date or text are used.
         vocabularies: of a text, whose terms are sparse features.
+        edges: of a number's bins, rising, in standard deviations from the mean.
     """
 
     column: str
@@ -86,10 +88,20 @@ class Feature:
     missing: bool = False
     parts: tuple[str, ...] = ()
     vocabularies: tuple[Vocabulary, ...] = ()
+    edges: tuple[float, ...] = ()
+
+    @property
+    def bins(self) -> int:
+        """How many bins it has."""
+        return max(len(self.edges) - 1, 0)
+
+    @property
+    def bin_names(self) -> tuple[str, ...]:
+        return tuple(f"{self.column} bin {place + 1}" for place in range(self.bins))
 
     @property
     def width(self) -> int:
-        """How many dense features it has."""
+        """How many dense features it has, without bins."""
         return len(self.names)
 
     @property
@@ -106,26 +118,29 @@ class Feature:
         blocks = [vocabulary.encode(texts) for vocabulary in self.vocabularies]
         return csr_array(hstack(blocks, format="csr")[words.codes])
 
-    def fill(self, cells: Cells, out: NDArray[np.float32]) -> None:
-        """Encode cells into `out`, (N, width), which is zero on entry."""
+    def fill(self, cells: Cells, out: NDArray[np.float32], more: NDArray[np.float32]) -> None:
+        """Encode cells into `out`, (N, width), and `more`, (N, bins), which are zero on entry."""
         match self.role:
             case "categorical":
                 self._fill_categories(labels(cells), out)
             case "boolean":
                 self._fill_numbers(truths(cells), out)
             case "numeric":
-                self._fill_numbers(finite(numbers(cells, self.style)), out)
+                values = self._fill_numbers(finite(numbers(cells, self.style)), out)
+                bins.fill(values, self.edges, more)
             case "date":
                 self._fill_parts(date_parts(moments(cells, self.style)), out)
             case _:
                 self._fill_parts(text_parts(labels(cells)), out)
 
-    def _fill_numbers(self, values: Floats, out: NDArray[np.float32]) -> None:
+    def _fill_numbers(self, values: Floats, out: NDArray[np.float32]) -> Floats:
         gaps = np.isnan(values)
         scaled = self.scales[0].apply(values) if self.scales else values
-        out[:, 0] = np.where(gaps, self.median, scaled)
+        filled = np.where(gaps, self.median, scaled)
+        out[:, 0] = filled
         if self.missing:
             out[:, 1] = gaps
+        return filled
 
     def _fill_parts(self, parts: dict[str, Floats], out: NDArray[np.float32]) -> None:
         for place, (part, scale) in enumerate(zip(self.parts, self.scales, strict=True)):
@@ -208,8 +223,9 @@ def _text_row(text: str) -> tuple[float, ...]:
 
 
 def fit(
-    column: str, role: Role, cells: Cells, spans: Sequence[Span] = (), vocabulary: int = 0
-) -> Feature:
+    column: str, role: Role, cells: Cells, spans: Sequence[Span] = (), vocabulary: int = 0,
+    count: int = 0,
+) -> Feature:  # fmt: skip
     """Learn the encoding of a column from its training rows.
 
     Args:
@@ -218,6 +234,7 @@ def fit(
         cells: of the training rows.
         spans: what counts as a term of a text.
         vocabulary: terms of each span, at most.
+        count: bins of a number, at most.
     """
     match role.name:
         case "categorical":
@@ -226,7 +243,7 @@ def fit(
             gap = bool(np.isnan(truths(cells)).any())
             return Feature(column, "boolean", names=_names(column, gap), missing=gap)
         case "numeric":
-            return _fit_numbers(column, finite(numbers(cells, role.style)), role.style)
+            return _fit_numbers(column, finite(numbers(cells, role.style)), role.style, count)
         case "date":
             return _fit_parts(column, role, date_parts(moments(cells, role.style)))
         case _:
@@ -241,12 +258,13 @@ def _names(column: str, gap: bool) -> tuple[str, ...]:
     return (column, f"{column} missing") if gap else (column,)
 
 
-def _fit_numbers(column: str, values: Floats, style: str) -> Feature:
+def _fit_numbers(column: str, values: Floats, style: str, count: int) -> Feature:
     scale, gaps = scale_of(values), np.isnan(values)
-    known = values[~gaps]
-    median = float(scale.apply(np.array([np.median(known)]))[0]) if len(known) else 0.0
-    gap = bool(gaps.any())
-    return Feature(column, "numeric", style, _names(column, gap), (scale,), median, missing=gap)
+    known = scale.apply(values[~gaps])
+    median = float(np.median(known)) if len(known) else 0.0
+    gap, edges = bool(gaps.any()), bins.edges_of(known, count)
+    names = _names(column, gap)
+    return Feature(column, "numeric", style, names, (scale,), median, missing=gap, edges=edges)
 
 
 def _fit_parts(column: str, role: Role, parts: dict[str, Floats]) -> Feature:
@@ -276,8 +294,19 @@ class Encoder:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the dense features."""
-        return tuple(name for feature in self.features for name in feature.names)
+        """Of the dense features, bins last."""
+        plain = [name for feature in self.features for name in feature.names]
+        return (*plain, *(name for feature in self.features for name in feature.bin_names))
+
+    @property
+    def bins(self) -> int:
+        """How many of the dense features, the last ones, are bins of numbers."""
+        return sum(feature.bins for feature in self.features)
+
+    @property
+    def plain(self) -> "Encoder":
+        """The same without bins."""
+        return Encoder(tuple(replace(feature, edges=()) for feature in self.features))
 
     @property
     def terms(self) -> int:
@@ -313,12 +342,13 @@ class Encoder:
             raise DataError(f"{table.name} has no column {absent[0]!r}, which the network needs")
         count = table.rows if rows is None else len(rows)
         out = np.zeros((count, len(self.names)), np.float32)
-        place = 0
+        place, place_of_bins = 0, out.shape[1] - self.bins
         for feature in self.features:
             cells = table.columns[feature.column]
             cells = cells if rows is None else cells.take(rows)
-            feature.fill(cells, out[:, place : place + feature.width])
-            place += feature.width
+            end = place_of_bins + feature.bins
+            feature.fill(cells, out[:, place : place + feature.width], out[:, place_of_bins:end])
+            place, place_of_bins = place + feature.width, end
         return out
 
     def to_dict(self) -> dict[str, Any]:

@@ -50,9 +50,11 @@ def _leaks(
 ) -> Iterator[str]:
     given = list(_giveaways(table, rows, target, y, roles))
     yield from given
-    if not (given or target.classes or encoder.terms) and _is_sum(
-        encoder.transform(table, rows), y
-    ):
+    if given or target.classes or encoder.terms:
+        return
+    x = encoder.transform(table, rows)
+    assert isinstance(x, np.ndarray)
+    if _is_sum(x[:, : x.shape[1] - encoder.bins], y):
         yield (
             f"columns added up give {target.name} almost exactly; "
             "--ignore those that are not known beforehand"

@@ -33,6 +33,7 @@ class Learning:
         encoder: fitted on `train`.
         columns: name, role, kind and style of each column of the table.
         others: the other folds.
+        bins: how many of the features, the last ones, are bins of numbers; see `data.bins`.
     """
 
     task: str
@@ -47,6 +48,7 @@ class Learning:
     fingerprint: str
     others: tuple[Fold, ...] = ()
     grid: Grid | None = None
+    bins: int = 0
 
     @property
     def folds(self) -> tuple[Fold, ...]:
@@ -71,11 +73,11 @@ def learning_of(plan: Plan, rows: str) -> Learning:
     """The same for a request that was carried out already."""
     columns = tuple(_column(plan, name, role) for name, role in plan.roles.items())
     if rows == "train" and len(plan.folds) > 1:
-        _, (fold, *others) = encoded_folds(plan)
+        _, bins, (fold, *others) = encoded_folds(plan)
         return Learning(
             plan.target.task, plan.target.name, plan.target.classes, fold.train, fold.valid,
             fold.target_mean, fold.target_scale, plan.encoder, columns, fingerprint_of(plan),
-            tuple(others), grid=plan.grid,
+            tuple(others), grid=plan.grid, bins=bins,
         )  # fmt: skip
     dealt = plan.parts if rows == "train" else plan.whole
     places = {
@@ -109,6 +111,7 @@ def learning_of(plan: Plan, rows: str) -> Learning:
         columns,
         fingerprint_of(plan),
         grid=plan.grid,
+        bins=encoder.bins,
     )
 
 

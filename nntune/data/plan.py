@@ -1,6 +1,6 @@
 """A request carried out up to the encoder; reading, target, splits and roles meet here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, combinations
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nntune.data import grids
+from nntune.data import bins, grids
 from nntune.data.encoding import Encoder, fit
 from nntune.data.grids import arranged, with_gaps
 from nntune.data.history import History, history_of, is_looked_back_at, time_split
@@ -100,6 +100,7 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
     seen = _seen(parts, turns)
     roles = roles_of(table, seen, request, target)
     grid = with_gaps(table, seen)
+    request = binned(table, roles, request)
     encoder = fitted(table, seen, roles, request, grid)
     if not encoder.width:
         raise DataError(
@@ -333,6 +334,21 @@ def roles_of(table: Table, rows: Rows, request: Request, target: Target | None) 
     return roles
 
 
+def binned(table: Table, roles: dict[str, Role], request: Request) -> Request:
+    """The request with a number of bins: what was asked for, or what is usual for the table."""
+    names = [role.name for role in roles.values()]
+    is_plain = table.grid is None and "text" not in names
+    if request.bins is None:
+        count = bins.usual(names.count("numeric"), table.rows) if is_plain else 0
+        return replace(request, bins=count)
+    if request.bins and not (is_plain and "numeric" in names):
+        raise UsageError(
+            f"--bins {request.bins}: bins are for the numbers of tables without text, images and "
+            "series; leave it out."
+        )
+    return request
+
+
 def fitted(
     table: Table, rows: Rows, roles: dict[str, Role], request: Request, grid: Grid | None = None
 ) -> Encoder:
@@ -342,5 +358,5 @@ def fitted(
     for name, role in roles.items():
         if role.name not in DROPPED and name not in known:
             cells = table.columns[name].take(rows)
-            features.append(fit(name, role, cells, terms, request.vocabulary))
+            features.append(fit(name, role, cells, terms, request.vocabulary, request.bins or 0))
     return Encoder(tuple(features))

@@ -33,6 +33,7 @@ class Request:
         ngrams: lengths of the runs of words that count as terms, such as 1:2; 0 for none.
         characters: the same of characters within words.
         vocabulary: terms of each kind in a column, at most.
+        bins: features for places in so many bins beside each number; 16 or fewer if not given.
         seed: fixes which rows go where.
         cv: folds to validate on in turn; one split if not given, or 0 or 1.
         group: column whose equal values stay in one split; no feature unless asked for.
@@ -63,6 +64,7 @@ class Request:
     characters: str = "4"
     vocabulary: int = 20_000
     subsample: int | None = None
+    bins: int | None = None
 
 
 def study_name(source: str) -> str:

@@ -9,6 +9,7 @@ Outputs are `label` (rows,) and `probabilities` (rows, classes), or `value` (row
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,9 @@ def onnx_model(bundle: Bundle) -> bytes:
     graph = Graph(feature.column for feature in rest)
     inputs, parts = _grid(graph, cells, grid) if grid else ([], [])
     inputs += [_input(feature, kinds[feature.column]) for feature in rest]
-    parts += [part for f in rest for part in _encoded(graph, f, kinds[f.column])]
+    encoded = [_encoded(graph, feature, kinds[feature.column]) for feature in rest]
+    bins = [own.pop() for feature, own in zip(rest, encoded, strict=True) if feature.bins]
+    parts += [*chain(*encoded), *bins]
     x = graph.add("Concat", *parts, axis=1)
     outputs = _predictions(graph, bundle, x)
     graph.prune([output.name for output in outputs])
@@ -90,7 +93,7 @@ def _input(feature: Feature, kind: str) -> Any:
 
 
 def _encoded(graph: Graph, feature: Feature, kind: str) -> list[str]:
-    """Names of the features of a column, each (rows, some) float32."""
+    """Names of the features of a column, each (rows, some) float32; bins, if it has any, last."""
     match feature.role:
         case "numeric":
             return _numbers(graph, feature)
@@ -109,7 +112,16 @@ def _numbers(graph: Graph, feature: Feature) -> list[str]:
 
 def _filled(graph: Graph, feature: Feature, gaps: str, values: str) -> list[str]:
     filled = graph.add("Where", gaps, graph.constant(feature.median), values)
-    return [graph.single(filled)] + [graph.single(gaps)] * feature.missing
+    found = [graph.single(filled)] + [graph.single(gaps)] * feature.missing
+    return [*found, graph.single(_places(graph, feature, filled))] if feature.bins else found
+
+
+def _places(graph: Graph, feature: Feature, values: str) -> str:
+    """Places in bins, see `data.bins`."""
+    edges = np.array(feature.edges)
+    inside = graph.add("Sub", values, graph.constant(edges[None, :-1]))
+    share = graph.add("Div", inside, graph.constant(np.diff(edges)[None]))
+    return graph.add("Clip", share, graph.constant(0), graph.constant(1))
 
 
 def _truths(graph: Graph, feature: Feature, kind: str) -> list[str]:
@@ -243,6 +255,8 @@ def _member(graph: Graph, bundle: Bundle, member: int, shape: AnyShape, x: str) 
             "torch.onnx.export writes the module."
         )
     if isinstance(shape, Shape):
+        if shape.inputs < max(each.inputs for each in bundle.shapes):  # it has no bins
+            x = layered.cut(graph, x, 0, shape.inputs)
         return _network(graph, shape, bundle.layers(member), x)
     return layered.network(graph, shape, bundle.tensors(member), x)
 

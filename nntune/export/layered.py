@@ -98,22 +98,22 @@ def _spread(graph: Graph, shape: Convolutional | Recurrent, x: str) -> str:
     """See nntune.autograd.modules.Spread."""
     grid, rows = shape.grid, -1
     count, steps = grid.channels * math.prod(grid.size), math.prod(grid.size)
-    planes = [_cut(graph, x, 0, count)]
+    planes = [cut(graph, x, 0, count)]
     if grid.has_gaps:
         pairs = graph.add(
-            "Reshape", _cut(graph, x, 0, 2 * count), graph.constant([rows, count, 2], np.int64)
+            "Reshape", cut(graph, x, 0, 2 * count), graph.constant([rows, count, 2], np.int64)
         )
         values, gaps = (
             graph.add("Gather", pairs, graph.constant(place, np.int64), axis=2) for place in (0, 1)
         )
         one = graph.constant(1, np.float32)
-        planes = [values, graph.add("Sub", one, _cut(graph, gaps, 0, steps))]
+        planes = [values, graph.add("Sub", one, cut(graph, gaps, 0, steps))]
     spread = [
         graph.add("Reshape", plane, graph.constant([rows, channels, *grid.size], np.int64))
         for plane, channels in zip(planes, (grid.channels, 1), strict=False)
     ]
     if beside := shape.inputs - grid.features:
-        still = _cut(graph, x, grid.features, shape.inputs)
+        still = cut(graph, x, grid.features, shape.inputs)
         ones = [1] * len(grid.size)
         single = graph.add("Reshape", still, graph.constant([rows, beside, *ones], np.int64))
         everywhere = graph.constant(np.ones((1, 1, *grid.size)), np.float32)
@@ -121,7 +121,7 @@ def _spread(graph: Graph, shape: Convolutional | Recurrent, x: str) -> str:
     return graph.add("Concat", *spread, axis=1)
 
 
-def _cut(graph: Graph, x: str, begin: int, end: int) -> str:
+def cut(graph: Graph, x: str, begin: int, end: int) -> str:
     """Some columns of (rows, columns)."""
     ends = (graph.constant([place], np.int64) for place in (begin, end, 1))
     return graph.add("Slice", x, *ends)

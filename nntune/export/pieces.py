@@ -63,6 +63,16 @@ def numeric(fit, values):
 
 
 '''
+PLACES = '''
+def places(fit, values):
+    """In each of some bins with equal counts, the share of the way through it."""
+    known, values = numeric(fit, fit[~np.isnan(fit)])[0], numeric(fit, values)[0]
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1), method="inverted_cdf"))
+    pairs = zip(edges, edges[1:]) if len(edges) > 2 else ()
+    return [np.clip((values - low) / (high - low), 0, 1) for low, high in pairs]
+
+
+'''
 
 FLAG = '''
 def flag(fit, values):
@@ -157,6 +167,10 @@ PATTERNS = [CAPITALS.pattern, DIGITS.pattern, MARKS.pattern]
 CALL_NUMERIC = """
 for name in NUMBERS:
     found += numeric(number(train[name]), number(table[name]))
+"""
+CALL_PLACES = """
+for name in NUMBERS:
+    found += places(number(train[name]), number(table[name]))
 """
 CALL_FLAG = """
 for name in FLAGS:

@@ -76,8 +76,9 @@ class _Columns:
 
     @classmethod
     def of(cls, bundle: Bundle) -> "_Columns":
+        encoder = Encoder.from_dict(bundle.encoder)
         return cls(
-            Encoder.from_dict(bundle.encoder).features,
+            (encoder if bundle.shape.inputs == encoder.width else encoder.plain).features,
             {column["name"]: column["kind"] for column in bundle.columns},
             {column["name"]: column.get("style", "point") for column in bundle.columns},
         )
@@ -100,6 +101,10 @@ class _Columns:
             if vocabulary.terms
         }
         return list(found.values())
+
+    @property
+    def bins(self) -> bool:
+        return any(feature.bins for feature in self.features)
 
     def styled(self, style: str, more: Sequence[str] = ()) -> list[str]:
         """Columns of numbers that are written in a style."""
@@ -171,6 +176,8 @@ def _constants(bundle: Bundle, source: str, columns: _Columns) -> str:
     ]
     if columns.spans:
         lines.insert(-2, f"VOCABULARY = {int(bundle.data.get('vocabulary', Request.vocabulary))}")
+    if columns.bins:
+        lines.insert(-2, f"BINS = {int(bundle.params['bins'])}")
     return "\n".join(filter(None, lines)) + "\n\n"
 
 
@@ -228,6 +235,7 @@ def _encoding(columns: _Columns) -> list[str]:
         (columns.named("date"), (pieces.PARTS, pieces.DATE), pieces.CALL_DATE),
         (columns.named("text"), (pieces.PARTS, pieces.PROSE), pieces.CALL_PROSE),
         (columns.spans, (pieces.TFIDF,), pieces.CALL_TFIDF),
+        (columns.bins, (pieces.PLACES,), pieces.CALL_PLACES),
     ):
         if wanted:
             used += [function for function in functions if function not in used]

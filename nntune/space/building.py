@@ -26,6 +26,7 @@ def build(
     networks: Mapping[str, Mapping[str, Value]] | None = None,
     *,
     is_text: bool = False,
+    bins: int = 0,
 ) -> Space:
     """The space in force: the defaults, then what the TOML file says, then the flags.
 
@@ -39,6 +40,7 @@ def build(
         grid: where the features form an image or a series.
         networks: of the user's own, with the defaults of their hyperparameters.
         is_text: whether the table has text.
+        bins: of the table's numbers; 0 for none, which leaves nothing to tune.
 
     Raises:
         UsageError: a name, a range or the file is wrong, or belongs to another family.
@@ -58,6 +60,10 @@ def build(
     for name, value in (networks or {}).get(str(models.choices[-1]), {}).items():
         if name in found and isinstance(value, int | float | str):
             found[name] = replace(found[name], default=value)
+    if "bins" not in asked:
+        found["bins"] = parse("bins", f"0,{bins}" if bins else "0")
+    if found["bins"].choices == (0,):
+        having.discard("bins")
     if models.choices == ("mlp",) and grid is None:  # a table leaves no choice
         having.remove("model")
     return Space(tuple(each for name, each in found.items() if name in having), is_text)

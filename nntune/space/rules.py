@@ -237,6 +237,16 @@ RULES = {
         "FCNet trains its 62208 networks with Adam",
         options=("adam", "sgd"),
     ),
+    "bins": Rule(
+        int,
+        "0,16",
+        16,
+        "features for the bins of a number (Gorishniy et al. 2022); none for wide tables",
+        0,
+        256,
+        "a number has 0 to 256 bins",
+        families=("mlp",),
+    ),
 }
 
 

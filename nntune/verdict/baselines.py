@@ -1,5 +1,6 @@
 """Models that a network has to beat to be worth its trouble; scikit-learn's, on the same encoding.
 
+Bins of numbers are left out: with them a linear model would bend, and be no plain one.
 Each has one strength, chosen as the network's hyperparameters are: learnt from the training rows,
 judged by the study's metric on the validation rows, the mean over folds where there are some.
 """
@@ -8,6 +9,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -107,19 +109,30 @@ def predictions(name: str, params: dict[str, Any], rows: Rows, x: Encoded, seed:
         name: a key of KINDS.
         params: of a Baseline.
         rows: to learn from.
-        x: (N, D), encoded alike.
+        x: (N, D), encoded as the rows are.
         seed: of the study.
     """
-    fold, classes = rows.folds[0], len(rows.classes)
+    fold, classes = _plain(rows.folds[0], rows.bins), len(rows.classes)
     strength = params.get(KINDS[name].strength)
     with one_thread(), _silence():
         estimator = _fitted(name, strength, *_taken(name, fold, classes, seed), seed)
-        return _predicted(fold, classes, estimator, x)
+        return _predicted(fold, classes, estimator, _without(x, rows.bins))
+
+
+def _plain(fold: Fold, bins: int) -> Fold:
+    """A fold without bins of numbers."""
+    train, valid = (replace(part, x=_without(part.x, bins)) for part in (fold.train, fold.valid))
+    return replace(fold, train=train, valid=valid)
+
+
+def _without(x: Encoded, bins: int) -> Encoded:
+    """The same rows without so many columns, the last ones."""
+    return x[:, : x.shape[1] - bins] if bins else x
 
 
 def _chosen(name: str, rows: Rows, metric: str, seed: int) -> Baseline:
     started = time.process_time()
-    folds, classes = rows.folds, len(rows.classes)
+    folds, classes = [_plain(fold, rows.bins) for fold in rows.folds], len(rows.classes)
     examples = [_taken(name, fold, classes, seed) for fold in folds]
     targets = [truth(fold) for fold in folds]
 
