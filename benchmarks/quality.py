@@ -15,6 +15,7 @@ import sys
 import tempfile
 import warnings
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -157,11 +158,12 @@ def scored(
 
 
 def untuned(peer: str, request: Request, metric: str, seed: int) -> Scores:
-    """A scikit-learn model with its defaults on the same rows."""
+    """A scikit-learn model with its defaults on the same rows, without bins."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
+    request = replace(request, bins=0)
     dataset, test = load(request), load_test(request)
     if dataset.classes:
         model = {

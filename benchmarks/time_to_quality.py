@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", choices=TABLES, default=QUALITY)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--time", type=int, nargs=2, default=[60, 120])
-    parser.add_argument("--peers", nargs="+", choices=SCRIPTS, default=list(SCRIPTS))
+    parser.add_argument("--peers", nargs="*", choices=SCRIPTS, default=list(SCRIPTS))
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--log", type=Path)
     parser.add_argument("--from", type=Path, dest="earlier")

@@ -566,10 +566,11 @@ def space(
 ) -> None:
     """Print the search space in force, as TOML for --space."""
     chosen = _ranges(locals())
+    from nntune.data.bins import USUAL
     from nntune.space import build
 
     with writing():
-        print(build(chosen, file).to_toml(), end="")
+        print(build(chosen, file, bins=USUAL).to_toml(), end="")
 
 
 commands_model.register(app)

@@ -66,7 +66,7 @@ def refuse(taken: float, most: float) -> None:
     if taken > most:
         raise RefusedError(
             f"this search takes about {_spelled(taken)} of memory and --max-memory allows "
-            f"{_spelled(most)}; --subsample N, fewer --workers or a smaller --units or "
+            f"{_spelled(most)}; --subsample N, --bins 0, fewer --workers or a smaller --units or "
             "--batch-size take less."
         )
 

@@ -22,11 +22,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nntune import session, study
 from nntune.bundle import forward
+from nntune.data import bins
 from nntune.data.encoding import FAR
 from nntune.errors import UsageError
 from nntune.metrics import METRICS, metric_for
 from nntune.search import Search
-from nntune.space import Space, build, parse
+from nntune.space import Space, bins_of, build, parse
 from nntune.stacks import shape_of
 from nntune.stops import Budget
 from nntune.study import Definition, Trial, View
@@ -34,6 +35,7 @@ from nntune.trials import Problem, Shape
 from nntune.workers import Workers, one_thread
 
 Array = NDArray[Any]
+_BLOCK = 1 << 14  # rows whose bins stay small
 _SMALLEST = 1e-6  # a standard deviation below is no spread, but rounding
 
 
@@ -48,10 +50,11 @@ class _Examples:
     task: str
     classes: int  # 0 for regression
     scale: float  # unit of a regression target
+    bins: int  # of the features, so many are bins of numbers, the last ones
 
     @property
     def problem(self) -> Problem:
-        return Problem(self.x.shape[1], len(self.x), self.classes, self.scale)
+        return Problem(self.x.shape[1], len(self.x), self.classes, self.scale, bins=self.bins)
 
 
 class _Winner(NamedTuple):
@@ -106,15 +109,19 @@ class _Tuned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         train, valid = _dealt(y if classes else None, len(y), self._fraction(), seed)
         self._mean, self._sd = x[train].mean(0), _spread(x[train].std(0))
         self._target_mean, self._target_sd = (0.0, 1.0) if classes else _center(y[train])
-        standard = self._standardised(x).astype(np.float32)
+        standard = self._standardised(x)
+        count = self._count(*standard[train].shape)
+        self._edges = [bins.edges_of(column, count) for column in standard[train].T]
+        features = self._with_bins(standard, np.float32)
         if not classes:
             y = ((y - self._target_mean) / self._target_sd).astype(np.float32)
         task = "regression" if not classes else "binary" if classes == 2 else "multiclass"
         examples = _Examples(
-            standard[train], y[train], standard[valid], y[valid], task, classes, self._target_sd
-        )
+            features[train], y[train], features[valid], y[valid], task, classes, self._target_sd,
+            features.shape[1] - x.shape[1],
+        )  # fmt: skip
         with _sentences():
-            self._keep(_tuned(self, examples, budget, seed))
+            self._keep(_tuned(self, examples, count, budget, seed))
 
     def _budget(self) -> Budget:
         if self.trials is None and self.time is None:
@@ -137,6 +144,25 @@ class _Tuned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     def _standardised(self, x: Array) -> Array:
         return np.asarray(np.clip((x - self._mean) / self._sd, -FAR, FAR))
 
+    def _count(self, rows: int, columns: int) -> int:
+        """Bins of each column."""
+        asked = (self.space or {}).get("bins")
+        if asked is None:
+            return bins.usual(columns, rows)
+        with _sentences():
+            return bins_of(parse("bins", str(asked), "space: bins"))
+
+    def _with_bins(self, x: Array, kind: type[np.floating[Any]]) -> Array:  # (N, D + bins)
+        """Standardised numbers, (N, D), and their places in the bins of their columns."""
+        counts = [max(len(edges) - 1, 0) for edges in self._edges]
+        features = np.empty((len(x), x.shape[1] + sum(counts)), kind)
+        features[:, : x.shape[1]] = x
+        end = x.shape[1]
+        for column, edges, count in zip(x.T, self._edges, counts, strict=True):
+            bins.fill(column, edges, features[:, end : end + count])
+            end += count
+        return features
+
     def _keep(self, winner: "_Winner") -> None:
         self.metric_ = winner.metric
         self.best_params_ = winner.params
@@ -152,8 +178,11 @@ class _Tuned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         network = [(w.T, b) for w, b in zip(self.coefs_, self.intercepts_, strict=True)]
         hidden = tuple(len(bias) for bias in self.intercepts_[:-1])
         outputs = len(self.intercepts_[-1])
-        shape = Shape(x.shape[1], hidden, outputs, self.best_params_["activation"])
-        return forward.outputs(network, shape, x)
+        shape = Shape(len(self.coefs_[0]), hidden, outputs, self.best_params_["activation"])
+        parts = (x[start : start + _BLOCK] for start in range(0, len(x), _BLOCK))
+        if shape.inputs > x.shape[1]:
+            parts = (self._with_bins(part, np.float64) for part in parts)
+        return np.concatenate([forward.outputs(network, shape, part) for part in parts])
 
 
 class NNTuneClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
@@ -167,7 +196,8 @@ class NNTuneClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
         time: seconds after which the search ends, beside or instead of `trials`.
         metric: log_loss (the default), accuracy, balanced_accuracy, auc or f1.
         space: hyperparameter to range, as the command line has them: {"lr": "1e-4:1e-1:log",
-            "units": "64,128", "epochs": 50}; others keep their default range.
+            "units": "64,128", "epochs": 50}; others keep their default range. "bins": 0 leaves out
+            bins of numbers, which tables of at most 32 columns try otherwise.
         validation_fraction: share of the rows that compares the trials, drawn by class.
         patience: epochs without a better value before a training stops; an eighth of the most
             epochs, at least 20, if not given.
@@ -181,7 +211,8 @@ class NNTuneClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
         best_score_: its value of `metric_` on the rows set aside.
         metric_: the metric.
         trials_: number, state, value and configuration of each trial, the best first.
-        coefs_: weights of each layer, (inputs, outputs).
+        coefs_: weights of each layer, (inputs, outputs); bins of the columns, if the network reads
+            them, are inputs after the columns.
         intercepts_: biases of each layer, (outputs,).
         n_features_in_: columns seen in fit.
         feature_names_in_: their names, where the columns had names.
@@ -229,7 +260,8 @@ class NNTuneRegressor(RegressorMixin, _Tuned):  # type: ignore[misc]
         time: seconds after which the search ends, beside or instead of `trials`.
         metric: rmse (the default), mae or r2.
         space: hyperparameter to range, as the command line has them: {"lr": "1e-4:1e-1:log",
-            "units": "64,128", "epochs": 50}; others keep their default range.
+            "units": "64,128", "epochs": 50}; others keep their default range. "bins": 0 leaves out
+            bins of numbers, which tables of at most 32 columns try otherwise.
         validation_fraction: share of the rows that compares the trials.
         patience: epochs without a better value before a training stops; an eighth of the most
             epochs, at least 20, if not given.
@@ -242,7 +274,8 @@ class NNTuneRegressor(RegressorMixin, _Tuned):  # type: ignore[misc]
         best_score_: its value of `metric_` on the rows set aside, in the target's unit.
         metric_: the metric.
         trials_: number, state, value and configuration of each trial, the best first.
-        coefs_: weights of each layer, (inputs, outputs).
+        coefs_: weights of each layer, (inputs, outputs); bins of the columns, if the network reads
+            them, are inputs after the columns.
         intercepts_: biases of each layer, (outputs,).
         n_features_in_: columns seen in fit.
         feature_names_in_: their names, where the columns had names.
@@ -267,10 +300,10 @@ class NNTuneRegressor(RegressorMixin, _Tuned):  # type: ignore[misc]
         return np.asarray(self._outputs(X)[:, 0] * self._target_sd + self._target_mean)
 
 
-def _tuned(tuned: _Tuned, examples: _Examples, budget: Budget, seed: int) -> _Winner:
+def _tuned(tuned: _Tuned, examples: _Examples, count: int, budget: Budget, seed: int) -> _Winner:
     """A search in a study that is gone with its folder."""
     metric = metric_for(examples.task, tuned.metric)
-    space = _space(tuned.space or {}, len(examples.x))
+    space = _space(tuned.space or {}, len(examples.x), examples.bins and count)
     with (
         TemporaryDirectory(prefix="nntune-") as folder,
         one_thread(),
@@ -305,10 +338,10 @@ def _row(trial: Trial, space: Space) -> dict[str, Any]:
     return {"number": trial.number, "state": trial.state, "value": trial.value, "params": params}
 
 
-def _space(ranges: Mapping[str, object], rows: int) -> Space:
+def _space(ranges: Mapping[str, object], rows: int, count: int) -> Space:
     for name, each in ranges.items():
         parse(name, str(each), f"space: {name}")
-    return build({name: str(each) for name, each in ranges.items()}, rows=rows)
+    return build({name: str(each) for name, each in ranges.items()}, rows=rows, bins=count)
 
 
 def _definition(

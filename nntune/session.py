@@ -23,7 +23,7 @@ from nntune.proposals import borrowed, enqueued
 from nntune.pruners import PRUNERS
 from nntune.retraining import problem_of, share
 from nntune.search import Plan, Search, rungs
-from nntune.space import Space, Value, asked_ranges, build, family_of
+from nntune.space import Space, Value, asked_ranges, bins_of, build, family_of
 from nntune.stacks import epoch_seconds
 from nntune.stops import Budget
 from nntune.study import Database, Definition, View, Writer, database
@@ -85,9 +85,10 @@ def run(options: Options, *, quiet: bool = False) -> View:
     with one_thread() if in_process else nullcontext(), _workers(options) as workers:
         dataset = load(_request(options, stored))
         metric = metric_for(dataset.task, options.metric)
+        bins = _bins(options, dataset)
         space = build(
             options.ranges, options.space_file, len(dataset.train.y), dataset.grid, networks,
-            is_text=bool(dataset.terms), bins=dataset.bins and (dataset.request.bins or 0),
+            is_text=bool(dataset.terms), bins=bins,
         )  # fmt: skip
         _check_model(space, dataset)
         if options.dask and not workers.count and not quiet:
@@ -359,7 +360,9 @@ def _check_networks(space: Space, problem: Problem, networks: Mapping[str, objec
     for text in networks:
         nearest = {each.name: each.nearest(each.initial) for each in space.of(text)}
         check_outputs(
-            shape_of_own(text, nearest, problem.inputs, problem.classes or 1, problem.grid)
+            shape_of_own(
+                text, nearest, problem.inputs - problem.bins, problem.classes or 1, problem.grid
+            )
         )
 
 
@@ -445,17 +448,11 @@ def _request(options: Options, stored: Definition | None) -> Request:
     """The request with as many bins as the space has, or as a study began with.
 
     Raises:
-        UsageError: the space has several numbers of bins, or bins for other than perceptrons.
+        UsageError: the space has several numbers of bins.
     """
     asked = asked_ranges(options.ranges, options.space_file)
     if "bins" in asked:
-        counts = {count for count in asked["bins"].choices if count}
-        if len(counts) > 1 or not asked["bins"].choices:
-            raise UsageError(
-                f"--bins {asked['bins'].text}: bins are made once for all trials, so it is 0, a "
-                "number, or 0 and a number, such as 0,16."
-            )
-        bins = int(max(counts, default=0))
+        bins = bins_of(asked["bins"])
     elif "model" in asked and "mlp" not in asked["model"].choices:
         bins = 0
     elif stored is not None:
@@ -463,6 +460,21 @@ def _request(options: Options, stored: Definition | None) -> Request:
     else:
         return options.request
     return replace(options.request, bins=bins)
+
+
+def _bins(options: Options, dataset: Dataset) -> int:
+    """Bins of the table's numbers; 0 where it has none.
+
+    Raises:
+        UsageError: the space leaves a trial nothing else, and there are none.
+    """
+    asked = asked_ranges(options.ranges, options.space_file).get("bins")
+    if asked and 0 not in asked.choices and not dataset.bins:
+        raise UsageError(
+            f"--bins {asked.text}: bins are for numbers of three values or more in tables without "
+            "text, images and series; leave it out."
+        )
+    return (dataset.request.bins or 0) if dataset.bins else 0
 
 
 def _definition(

@@ -400,8 +400,7 @@ def _without_bins(examples: Examples, inputs: int) -> Examples:
     """The first inputs, where a network has no more."""
     if inputs == examples.x.shape[1]:
         return examples
-    x, x_valid = (each[:, :inputs].contiguous() for each in (examples.x, examples.x_valid))
-    return examples._replace(x=x, x_valid=x_valid)
+    return examples._replace(x=examples.x[:, :inputs], x_valid=examples.x_valid[:, :inputs])
 
 
 def _dense(shape: AnyShape) -> tuple[AnyShape, int]:

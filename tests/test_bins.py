@@ -21,7 +21,11 @@ from nntune.data.bins import edges_of, fill, usual
 from nntune.data.encoding import Encoder
 from nntune.data.learning import load as load_rows
 from nntune.errors import DataError, RefusedError, UsageError
+from nntune.estimators import NNTuneRegressor
 from nntune.export.graph import onnx_model
+from nntune.proposals import borrowed
+from nntune.report.winner import repeat_command
+from nntune.space import build, parse
 from nntune.stacks import shape_of
 from nntune.study import View
 from nntune.trials import Problem, Shape
@@ -57,7 +61,7 @@ def test_bins_hold_as_many_values_each_as_ties_allow() -> None:
     assert edges_of(values, 0) == ()
 
 
-def test_wide_and_long_tables_have_none_unless_asked(tmp_path: Path) -> None:
+def test_wide_and_long_tables_have_none_unless_asked() -> None:
     assert (usual(32, 1000), usual(33, 1000)) == (16, 0)
     assert (usual(32, 130_000), usual(32, 132_000)) == (16, 0)
     digits = str(TABLES / "digits_500.csv")
@@ -89,11 +93,20 @@ def test_a_missing_number_is_in_the_bins_of_the_median(tmp_path: Path) -> None:
 
 
 def test_folds_have_the_bins_that_any_of_them_has(tmp_path: Path) -> None:
-    rows = "\n".join(f"{min(i, 3) if i < 90 else i},{'ab'[i % 2]}" for i in range(100))
-    (tmp_path / "a.csv").write_text("x,y\n" + rows)
-    data = load(Request(str(tmp_path / "a.csv"), "y", cv=5))
-    assert {fold.train.x.shape[1] for fold in data.folds} == {len(data.features)}
-    assert data.bins == len(data.features) - 1
+    draws = np.random.default_rng(0)
+    x = np.where(np.arange(100) < 90, 0.0, draws.normal(size=100))  # its quantiles are mostly tied
+    rows = "\n".join(f"{x[i]},{'pqr'[i % 3]},{i / 7},{'ab'[i % 2]}" for i in range(100))
+    (tmp_path / "a.csv").write_text("x,word,z,y\n" + rows)
+    request = Request(str(tmp_path / "a.csv"), "y", cv=5)
+    data, without = load(request), load(replace(request, bins=0))
+
+    plain = len(without.features)
+    assert data.features[:plain] == without.features
+    used = [(fold.train.x[:, plain:] != 0).any(0).sum() for fold in data.folds]
+    assert min(used) < data.bins == len(data.features) - plain
+    for fold, other in zip(data.folds, without.folds, strict=True):
+        assert (fold.train.x[:, :plain] == other.train.x).all()
+        assert fold.valid.x.shape[1] == len(data.features)
 
 
 def test_a_trial_without_bins_reads_the_other_features_alone() -> None:
@@ -111,7 +124,8 @@ def test_a_trial_without_bins_is_that_of_a_search_without_any(
     params = {k: v for k, v in penguins.space.params(some.params).items() if k != "bins"}
     alone = searched(tmp_path, trials=1 + some.number, space={**params, "bins": 0})
     assert "bins" not in alone.definition.space
-    assert alone.curve(some.number) == penguins.curve(some.number)[: len(alone.curve(some.number))]
+    assert len(penguins.curve(some.number)) > 0
+    assert alone.curve(some.number)[:1] == penguins.curve(some.number)[:1]
 
 
 def test_both_kinds_of_trials_are_searched_and_become_models(
@@ -160,16 +174,34 @@ def test_an_exported_average_is_of_networks_with_and_without_bins() -> None:
     assert outputs[1] == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "edges", [[0.0], [1.0, 0.0, 2.0], [0.0, 0.0, 1.0], ["a", 1.0], [0.0, 1e301], 7]
-)
-def test_a_bundle_with_other_edges_is_damaged(tmp_path: Path, edges: Any) -> None:
+def swapped(edges: list[Any]) -> list[Any]:
+    return [edges[1], edges[0], *edges[2:]]
+
+
+def doubled(edges: list[Any]) -> list[Any]:
+    return [edges[0], edges[0], *edges[2:]]
+
+
+def endless(edges: list[Any]) -> list[Any]:
+    return [*edges[:-1], 1e301]
+
+
+def worded(edges: list[Any]) -> list[Any]:
+    return ["a", *edges[1:]]
+
+
+@pytest.mark.parametrize("change", [swapped, doubled, endless, worded, list.copy])
+def test_a_bundle_with_other_edges_is_damaged(tmp_path: Path, change: Any) -> None:
     whole = made(HITTERS)
     features = json.loads(json.dumps(whole.encoder["features"]))
     (number, *_) = [f for f in features if f["edges"]]
-    number["edges"] = edges
+    number["edges"] = change(number["edges"])
+    changed = replace(whole, encoder={"features": features})
+    if change is list.copy:
+        bundle.write(tmp_path / "a.nnt", changed)
+        return
     with pytest.raises(DataError, match="damaged"):
-        bundle.write(tmp_path / "a.nnt", replace(whole, encoder={"features": features}))
+        bundle.write(tmp_path / "a.nnt", changed)
 
 
 def test_plain_models_do_without_bins() -> None:
@@ -197,6 +229,8 @@ def test_a_study_keeps_its_number_of_bins(penguins: View, tmp_path: Path) -> Non
     assert len(list(searched(tmp_path, trials=3, space={"bins": "0,8"}).trials())) == 3
     with pytest.raises(RefusedError, match="bins"):
         searched(tmp_path, trials=4, space={"bins": "0,16"})
+    with pytest.raises(RefusedError, match="features"):
+        searched(tmp_path, trials=4, space={"bins": 0})
 
 
 @pytest.mark.parametrize("text", ["0,8,16", "2:16"])
@@ -209,12 +243,62 @@ def test_several_numbers_of_bins_are_refused(tmp_path: Path, text: str) -> None:
     )
 
 
-def test_bins_for_a_text_are_refused(tmp_path: Path) -> None:
+def test_bins_that_a_table_cannot_have_are_refused_or_left_out(tmp_path: Path) -> None:
+    text = {"source": str(TABLES / "vader_amazon_500.csv"), "target": "valence", "trials": 1}
     with pytest.raises(UsageError) as raised:
-        searched(
-            tmp_path, str(TABLES / "vader_amazon_500.csv"), target="valence", space={"bins": 8}
-        )
+        searched(tmp_path, **text, space={"bins": 8})
     assert str(raised.value) == (
-        "--bins 8: bins are for the numbers of tables without text, images and series; leave it "
-        "out."
+        "--bins 8: bins are for numbers of three values or more in tables without text, images "
+        "and series; leave it out."
     )
+    assert "bins" not in searched(tmp_path, **text, space={"bins": "0,8"}).definition.space
+
+
+def test_a_table_of_words_alone_is_searched_resumed_and_refitted(tmp_path: Path) -> None:
+    rows = "\n".join(f"{'pqr'[i % 3]},{'uvw'[i // 7 % 3]},{'ab'[i % 2]}" for i in range(120))
+    (tmp_path / "words.csv").write_text("one,two,y\n" + rows)
+    source = str(tmp_path / "words.csv")
+    view = searched(tmp_path, source, target="y", trials=2)
+    assert view.definition.data["request"]["bins"] == 0
+    assert len(list(searched(tmp_path, source, target="y", trials=3).trials())) == 3
+    assert refit(view, Wanted()).bundle.classes == ("a", "b")
+
+
+@pytest.mark.parametrize("count", [0, 16])
+def test_a_configuration_is_told_with_its_bins(penguins: View, tmp_path: Path, count: int) -> None:
+    view = penguins if count else searched(tmp_path, trials=2, space={"bins": 0})
+    (trial, *_) = [t for t in view.trials() if t.params.get("bins", 0) == count]
+    words = repeat_command(view, trial).split()
+    assert words[words.index("--bins") + 1] == str(count)
+
+
+def test_a_printed_space_has_bins_and_keeps_a_zero() -> None:
+    assert "bins" in build({}, bins=16).default
+    assert build({"bins": "0"}, bins=16).default["bins"] == 0
+    assert "bins" not in build({"bins": "0,16"}).default
+    assert parse("bins", "0,32").nearest(16) == 32
+    assert parse("bins", "0,32").nearest(0) == 0
+
+
+def test_a_warm_start_from_a_study_without_bins_has_none(tmp_path: Path, penguins: View) -> None:
+    other = searched(tmp_path, trials=2, space={"bins": 0})
+    assert [each["bins"] for each in borrowed(other, penguins.space)] == [0, 0]
+
+
+@pytest.mark.parametrize("count", [0, 8])
+def test_an_estimator_reads_bins_if_its_best_network_does(count: int) -> None:
+    x = np.random.default_rng(0).uniform(size=(300, 2))
+    x[:, 1] = np.round(x[:, 1])
+    y = np.floor(5 * x[:, 0]) % 2 + x[:, 1]
+    space = {**SPACE, "epochs": 40, "bins": count}
+    model = NNTuneRegressor(trials=3, space=space, random_state=0, validation_fraction=0.5)
+    model.fit(x, y)
+    assert model.best_params_.get("bins", 0) == count
+    assert len(model.coefs_[0]) == 2 + count  # the second column has two values, so no bins
+    error = float(np.sqrt(np.mean((model.predict(x) - y) ** 2)))
+    assert error == pytest.approx(model.best_score_, rel=0.3)  # half of these rows chose it
+
+
+def test_an_estimator_names_a_wrong_number_of_bins() -> None:
+    with pytest.raises(ValueError, match="bins 4,8: bins are made once"):
+        NNTuneRegressor(trials=2, space={"bins": "4,8"}).fit(np.eye(9), np.arange(9.0))

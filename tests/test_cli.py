@@ -125,7 +125,7 @@ This is the best of 3 noisy values, so a new sample will score worse; nntune con
 this configuration trained anew, from other initial weights:
   nntune search 'a b.csv' -t '[/x]' --seed 5 --study made-1 --trials 1 --hidden-layers 3 --units 16 \
 --shape flat --dropout 0.0 --l1 0.0 --l2 0.0 --batch-size 32 --epochs 9 --lr 0.1 --activation relu \
---optimizer adam
+--optimizer adam --bins 0
 """  # noqa: E501
 
 

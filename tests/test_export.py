@@ -215,7 +215,7 @@ def test_a_configuration_as_toml_fixes_the_space(tmp_path: Path) -> None:
     file = tmp_path / "space.toml"
     file.write_text(space_toml(PARAMS, "trial #1 of\n[x]"))
 
-    space = build({}, file)
+    space = build({}, file, bins=16)
 
     assert all(each.fixed for each in space.hyperparameters)
     assert space.default == PARAMS

@@ -5,7 +5,9 @@ before the bin, 1 after it, inside the share of the way. This is the piecewise l
 Gorishniy, Rubachev & Babenko (2022, arXiv:2203.05556), with quantiles as edges.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,24 +20,24 @@ _MOST_COLUMNS, _MOST_NUMBERS = 32, 1 << 26
 
 
 def usual(columns: int, rows: int) -> int:
-    """Bins of each of so many numeric columns, in a table of so many rows; 0 where they are many.
+    """Bins of each of so many numeric columns, in so many rows; 0 where either are many.
 
-    >>> usual(8, 1000), usual(64, 1000), usual(8, 1_000_000)
-    (16, 0, 0)
+    >>> usual(8, 1000), usual(64, 1000), usual(8, 1_000_000), usual(0, 1000)
+    (16, 0, 0, 0)
     """
-    is_small = columns <= _MOST_COLUMNS and columns * USUAL * rows <= _MOST_NUMBERS
+    is_small = 0 < columns <= _MOST_COLUMNS and columns * USUAL * rows <= _MOST_NUMBERS
     return USUAL * is_small
 
 
 def edges_of(values: Floats, count: int) -> tuple[float, ...]:
-    """Edges of at most so many bins; none for values of fewer than three kinds."""
+    """Edges of at most so many bins; none where values leave fewer than two."""
     if not count or not len(values):
         return ()
     edges = np.unique(np.quantile(values, np.linspace(0, 1, count + 1), method="inverted_cdf"))
     return tuple(edges.tolist()) if len(edges) > 2 else ()
 
 
-def fill(values: Floats, edges: tuple[float, ...], out: NDArray[np.float32]) -> None:
+def fill(values: Floats, edges: Sequence[float], out: NDArray[np.floating[Any]]) -> None:
     """Places of values (N,) in the bins between edges into `out`, (N, bins)."""
     for place, (low, high) in enumerate(pairwise(edges)):
         out[:, place] = np.clip((values - low) / (high - low), 0, 1)

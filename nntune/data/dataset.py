@@ -247,6 +247,7 @@ def describe(request: Request) -> Description:
         counts=_counts(plan),
         warnings=_warnings(plan, _doubts(plan)),
         width=plan.encoder.width,
+        bins=plan.encoder.bins,
         split_summary=_summary(plan),
         grid=plan.grid,
     )
@@ -260,7 +261,7 @@ def _without_target(table: Table, request: Request) -> Description:
     counts = {"read": table.rows}
     notes = (*table.notes, "no target is named; -t COLUMN shows task, classes and splits")
     name = study_name(request.source)
-    return Description(name, "", "", columns, (), counts, notes, encoder.width, {})
+    return Description(name, "", "", columns, (), counts, notes, encoder.width, encoder.bins, {})
 
 
 def _target_scale(plan: Plan, rows: Rows) -> tuple[float, float]:
@@ -395,8 +396,6 @@ def fingerprint_of(plan: Plan) -> str:
         roles,
         plan.request.seed,
     ]
-    if plan.request.bins:
-        facts.append(["bins", plan.request.bins])
     if any(role.name == "text" for role in plan.roles.values()):
         facts.append([plan.request.ngrams, plan.request.characters, plan.request.vocabulary])
     own = [plan.valid is plan.table, plan.test is plan.table]

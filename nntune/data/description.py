@@ -19,6 +19,8 @@ class Description:
     Args:
         task: '' where no target was named.
         classes: name and rows of each class.
+        width: how many features there are in all.
+        bins: how many of them are bins of numbers.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Description:
     counts: dict[str, int]
     warnings: tuple[str, ...]
     width: int
+    bins: int
     split_summary: dict[str, Any]
     grid: Grid | None = None
 
@@ -55,7 +58,8 @@ class Description:
     def _head(self) -> list[str]:
         counts = ", ".join(f"{key} {n:,}" for key, n in self.counts.items())
         form = f": {self.grid.text}" if self.grid else ""
-        head = [f"rows      {counts}", f"features  {self.width:,}{form}"]
+        bins = f" and {self.bins:,} bins of numbers" * bool(self.bins)
+        head = [f"rows      {counts}", f"features  {self.width - self.bins:,}{bins}{form}"]
         if not self.task:
             return head
         shown = listed([f"{name} ({n:,})" for name, n in self.classes])

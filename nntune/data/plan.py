@@ -337,16 +337,9 @@ def roles_of(table: Table, rows: Rows, request: Request, target: Target | None) 
 def binned(table: Table, roles: dict[str, Role], request: Request) -> Request:
     """The request with a number of bins: what was asked for, or what is usual for the table."""
     names = [role.name for role in roles.values()]
-    is_plain = table.grid is None and "text" not in names
-    if request.bins is None:
-        count = bins.usual(names.count("numeric"), table.rows) if is_plain else 0
-        return replace(request, bins=count)
-    if request.bins and not (is_plain and "numeric" in names):
-        raise UsageError(
-            f"--bins {request.bins}: bins are for the numbers of tables without text, images and "
-            "series; leave it out."
-        )
-    return request
+    numeric = 0 if table.grid or "text" in names else names.count("numeric")
+    usual = bins.usual(numeric, table.rows * max(request.cv or 1, 1))
+    return replace(request, bins=(usual if request.bins is None else request.bins) * (numeric > 0))
 
 
 def fitted(

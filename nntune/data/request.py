@@ -33,7 +33,7 @@ class Request:
         ngrams: lengths of the runs of words that count as terms, such as 1:2; 0 for none.
         characters: the same of characters within words.
         vocabulary: terms of each kind in a column, at most.
-        bins: features for places in so many bins beside each number; 16 or fewer if not given.
+        bins: features for places in so many bins beside each number; what is usual if not given.
         seed: fixes which rows go where.
         cv: folds to validate on in turn; one split if not given, or 0 or 1.
         group: column whose equal values stay in one split; no feature unless asked for.

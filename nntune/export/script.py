@@ -177,7 +177,7 @@ def _constants(bundle: Bundle, source: str, columns: _Columns) -> str:
     if columns.spans:
         lines.insert(-2, f"VOCABULARY = {int(bundle.data.get('vocabulary', Request.vocabulary))}")
     if columns.bins:
-        lines.insert(-2, f"BINS = {int(bundle.params['bins'])}")
+        lines.insert(-2, f"BINS = {params['bins']}")
     return "\n".join(filter(None, lines)) + "\n\n"
 
 
@@ -307,7 +307,8 @@ def _network(bundle: Bundle, dropout: str) -> str:
     shape = bundle.shape
     assert isinstance(shape, Shape)
     for place, (inputs, outputs) in enumerate(shape.layers):
-        lines.append(f"nn.Linear({inputs}, {outputs}),")
+        # Of its own training rows the script may make other bins or rare categories than refit.
+        lines.append(f"nn.Linear({inputs if place else 'x.shape[1]'}, {outputs}),")
         if place < len(shape.hidden):
             between = [f"nn.{MODULES[shape.activation]}()", dropout]
             lines += [f"{layer}," for layer in between if layer]

@@ -1,6 +1,6 @@
 """The search space: which values a hyperparameter may take, as text, TOML and for Optuna."""
 
-from nntune.space.building import asked_ranges, build
+from nntune.space.building import asked_ranges, bins_of, build, whole
 from nntune.space.grammar import parse
 from nntune.space.hyperparameter import Change, Hyperparameter
 from nntune.space.rules import NAMES, RULES, TEXT, Value, family_of, flag_of
@@ -16,9 +16,11 @@ __all__ = [
     "Space",
     "Value",
     "asked_ranges",
+    "bins_of",
     "build",
     "family_of",
     "flag_of",
     "parse",
     "parse_toml",
+    "whole",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from nntune.errors import UsageError
 from nntune.families import OWN, PREFIX, Grid
@@ -60,10 +61,10 @@ def build(
     for name, value in (networks or {}).get(str(models.choices[-1]), {}).items():
         if name in found and isinstance(value, int | float | str):
             found[name] = replace(found[name], default=value)
-    if "bins" not in asked:
-        found["bins"] = parse("bins", f"0,{bins}" if bins else "0")
-    if found["bins"].choices == (0,):
+    if not bins:
         having.discard("bins")
+    elif "bins" not in asked:
+        found["bins"] = parse("bins", f"0,{bins}")
     if models.choices == ("mlp",) and grid is None:  # a table leaves no choice
         having.remove("model")
     return Space(tuple(each for name, each in found.items() if name in having), is_text)
@@ -80,6 +81,29 @@ def asked_ranges(
     entries = {} if file is None else parse_toml(read(file), str(file))
     found = {name: parse(name, text, f"{file}: {name}") for name, text in entries.items()}
     return found | {name: parse(name, text) for name, text in overrides.items()}
+
+
+def bins_of(asked: Hyperparameter) -> int:
+    """The number of bins of a range of `bins`; 0 for none.
+
+    Raises:
+        UsageError: it has several.
+    """
+    counts = {int(count) for count in asked.choices if count}
+    if counts == {1}:
+        raise UsageError(f"--bins {asked.text}: 0 for none, or 2 and more.")
+    if len(counts) > 1 or not asked.choices:
+        raise UsageError(
+            f"--bins {asked.text}: bins are made once for all trials, so it is 0, a number, or 0 "
+            "and a number, such as 0,16."
+        )
+    return max(counts, default=0)
+
+
+def whole(params: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with all that a new study needs to be told: it would try bins by itself."""
+    lacks_bins = "bins" not in params and params.get("model", "mlp") == "mlp"
+    return {**params, "bins": 0} if lacks_bins else dict(params)
 
 
 def _belongs(name: str) -> str:

@@ -147,6 +147,7 @@ class Hyperparameter:
             return self.choices[0]
         if self.choices:
             numbers = [number for number in self.choices if not isinstance(number, str)]
+            numbers = [number for number in numbers if number or not value] or numbers  # 0 is none
             return min(numbers, key=lambda number: abs(number - value))
         inside = min(max(value, self.low), self.high)
         if self.step:
