@@ -1,10 +1,10 @@
-"""Scripts that people write instead of nntune, each searching the same space until it is stopped.
+"""Scripts that people write instead of nntune, each searching its default space, but for bins.
 
     python -m benchmarks.peers usual folder 0  # what benchmarks.time_to_quality starts
 
-A folder holds `rows.npz`, the encoded rows that nntune sees, and `problem.json`. Each better value
-is a line of JSON in `found-PROCESS.jsonl`: the moment, the value on the validation rows, and the
-same network's on the test rows, which nothing is chosen by.
+A folder holds `rows.npz`, the rows that nntune sees, encoded without bins, and `problem.json`. Each
+better value is a line of JSON in `found-PROCESS.jsonl`: the moment, the value on the validation
+rows, and the same network's on the test rows, which nothing is chosen by.
 """
 
 import argparse

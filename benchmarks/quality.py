@@ -2,9 +2,9 @@
 
     python -m benchmarks.quality [--data energy concrete] [--time 60s] [--seeds 3]
 
-Every model sees the same encoded training rows of the same split. The search sees the validation
-rows too, to choose; the test rows are read once, after it. The winner's network is trained again
-from its number, which gives the weights it had in the search.
+Every model sees the same training rows of the same split, nntune's trials with or without bins. The
+search sees the validation rows too, to choose; the test rows are read once, after it. The winner's
+network is trained again from its number, which gives the weights it had in the search.
 """
 
 import argparse

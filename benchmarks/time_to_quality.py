@@ -1,4 +1,4 @@
-"""Seconds to a value: nntune beside the scripts of benchmarks.peers, on the same rows and space.
+"""Seconds to a value: nntune beside the scripts of benchmarks.peers, on the same rows.
 
     python -m benchmarks.time_to_quality [--data phoneme adult] [--seeds 0] [--time 60 120]
 
