@@ -457,7 +457,7 @@ def test_the_description_says_what_was_understood_and_is_plain_for_json() -> Non
         "task      multiclass, target species",
         "classes   Adelie (152), Chinstrap (68), Gentoo (124)",
         "rows      read 344, dropped 0, train 220, valid 55, test 69",
-        "features  15 and 66 bins of numbers",
+        "features  15, and 66 bins of numbers",
     ]
 
 

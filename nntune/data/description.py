@@ -58,7 +58,7 @@ class Description:
     def _head(self) -> list[str]:
         counts = ", ".join(f"{key} {n:,}" for key, n in self.counts.items())
         form = f": {self.grid.text}" if self.grid else ""
-        bins = f" and {self.bins:,} bins of numbers" * bool(self.bins)
+        bins = f", and {self.bins:,} bins of numbers" * bool(self.bins)
         head = [f"rows      {counts}", f"features  {self.width - self.bins:,}{bins}{form}"]
         if not self.task:
             return head

@@ -135,5 +135,7 @@ def _confirmed(each: Standing) -> str:
 
 
 def _shown(value: Any) -> str:
+    if value is None:  # one of them does not have it
+        return "-"
     text = ", ".join(map(str, value)) if isinstance(value, list) else plain(value)
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
