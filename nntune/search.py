@@ -96,9 +96,10 @@ class Search:
         self.stopped, self._queue = "", queue
         self._writer, self._space, self._problem, self._workers = writer, space, problem, workers
         self._definition: Definition = writer.definition
-        training = dict(self._definition.training)
-        self._product = training.pop("product")
-        self._plan = Plan(**{**training, "rungs": tuple(training["rungs"])})
+        training = self._definition.training
+        self._product = training["product"]
+        plan = {name: training[name] for name in Plan._fields}  # another version may know more
+        self._plan = Plan(**{**plan, "rungs": tuple(training["rungs"])})
         self._metric = METRICS[self._definition.metric]
         self._minimize = self._metric.direction == "minimize"
         self._propose = Proposer(space, self._definition)

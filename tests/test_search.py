@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -247,6 +248,17 @@ def test_a_bracket_is_cut_at_its_rungs(tmp_path: Path, three_classes: Examples) 
         assert trial.value == pytest.approx(min(curve), rel=1e-6)  # curves are in single precision
         assert trial.epoch == 1 + curve.index(min(curve))
         assert trial.state == ("complete" if len(curve) == 9 else "pruned")
+
+
+def test_a_plan_of_another_version_goes_on_by_what_is_known_of_it(
+    tmp_path: Path, three_classes: Examples
+) -> None:
+    made = definition(build(SMALL))
+    other = replace(made, training={**made.training, "interval": 3})
+    view = searched(tmp_path / "a.db", three_classes, other, Budget(4), Workers(0))
+    assert facts(view) == facts(
+        searched(tmp_path / "b.db", three_classes, made, Budget(4), Workers(0))
+    )
 
 
 def test_without_a_pruner_every_trial_is_trained_to_the_end(
