@@ -77,7 +77,11 @@ def run(options: Options, *, quiet: bool = False) -> View:
         Error: see the kinds in nntune.errors.
     """
     _check(options)
-    networks = _networks(options)  # mistakes in ranges before reading the data
+    # Mistakes in ranges come before reading the data; the file may be a pipe, read once.
+    asked = asked_ranges(options.ranges, options.space_file)
+    ranges = {name: each.text for name, each in asked.items()}
+    options = replace(options, ranges=ranges, space_file=None)
+    networks = _networks(options)
     name = options.study or study_name(options.request.source)
     path = options.db or study.default_path(name)
     stored = None if options.fresh else _stored(path, name)
@@ -87,7 +91,7 @@ def run(options: Options, *, quiet: bool = False) -> View:
         metric = metric_for(dataset.task, options.metric)
         bins = _bins(options, dataset)
         space = build(
-            options.ranges, options.space_file, len(dataset.train.y), dataset.grid, networks,
+            options.ranges, None, len(dataset.train.y), dataset.grid, networks,
             is_text=bool(dataset.terms), bins=bins,
         )  # fmt: skip
         _check_model(space, dataset)
@@ -341,7 +345,7 @@ def _networks(options: Options) -> dict[str, dict[str, Any]]:
     Raises:
         UsageError: a range is wrong, or one of them cannot be made.
     """
-    asked = asked_ranges(options.ranges, options.space_file)
+    asked = asked_ranges(options.ranges)
     models = asked["model"].choices if "model" in asked else ()
     own = [str(model) for model in models if family_of(model) == OWN]
     if len(own) > 1:
@@ -450,7 +454,7 @@ def _request(options: Options, stored: Definition | None) -> Request:
     Raises:
         UsageError: the space has several numbers of bins.
     """
-    asked = asked_ranges(options.ranges, options.space_file)
+    asked = asked_ranges(options.ranges)
     if "bins" in asked:
         bins = bins_of(asked["bins"])
     elif "model" in asked and "mlp" not in asked["model"].choices:
@@ -468,7 +472,7 @@ def _bins(options: Options, dataset: Dataset) -> int:
     Raises:
         UsageError: the space leaves a trial nothing else, and there are none.
     """
-    asked = asked_ranges(options.ranges, options.space_file).get("bins")
+    asked = asked_ranges(options.ranges).get("bins")
     if asked and 0 not in asked.choices and not dataset.bins:
         raise UsageError(
             f"--bins {asked.text}: bins are for numbers of three values or more in tables without "

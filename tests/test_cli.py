@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -287,6 +288,19 @@ def test_a_space_that_is_printed_is_read_back(folder: Path, nntune: Command) -> 
     assert tomllib.loads(output)["units"] == "8:64:log"
     (folder / "space.toml").write_text(output)
     assert nntune("space", "--space", "space.toml") == (0, output, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_space_may_come_through_a_pipe(folder: Path, nntune: Command) -> None:
+    os.mkfifo(folder / "pipe")
+    writer = Thread(target=(folder / "pipe").write_text, args=("units = 8\nbins = 0\n",))
+    writer.start()
+    code, _, _ = nntune("search", str(PENGUINS), "-t", "species", *SHORT, "--space", "pipe")
+    writer.join()
+    assert code == 0
+    space = study.read(study.default_path("penguins")).definition.space
+    assert space["units"] == "8"
+    assert "bins" not in space
 
 
 def test_a_search_writes_results_to_one_stream_and_notices_to_the_other(
