@@ -13,7 +13,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ from nntune.training import Examples, Stack, train
 from nntune.trials import Problem, Progress, Setting, Shape
 from nntune.workers import Workers
 
+_product = cache(fastest_product)
 CONTENDERS: dict[str, Callable[..., float]] = {
     "stock": loops.stock,
     "lean": loops.lean,
@@ -64,11 +65,13 @@ def main() -> None:
                 console.print(by_part(name, examples, problem))
         return
     measured = {name: f"{rate:.0f}" for name, rate in rates().items()}
-    console.print(f"matrix product limit, GFLOP/s: {measured}; in use: {fastest_product()}")
+    console.print(f"matrix product limit, GFLOP/s: {measured}; in use: {_product()}")
     for name in arguments.data:
         if path := path_of(name):
             console.print(compare(name, str(path), arguments))
             console.print(scaling(str(path), TABLES[name].target, arguments))
+            if "stock" not in arguments.skip:
+                console.print(small(str(path), TABLES[name].target, arguments))
 
 
 def compare(name: str, path: str, arguments: argparse.Namespace) -> Table:
@@ -175,6 +178,28 @@ def scaling(path: str, target: str | None, arguments: argparse.Namespace) -> str
     return f"wall: 1 worker {first:.2f} s, 2 workers {second:.2f} s, ratio {first / second:.2f}"
 
 
+def small(path: str, target: str | None, arguments: argparse.Namespace) -> str:
+    """The configurations of at most 64 units, each as a stack of 16, beside the stock loop."""
+    examples, problem = examples_of(Request(path, target, bins=0))
+    space = build({}, rows=problem.rows)
+    drawn = sobol(space.distributions(), arguments.configurations, seed=0)
+    epochs = max(1, arguments.epochs // 5)
+    ratios = []
+    for config in filter(lambda config: config["units"] <= 64, map(space.params, drawn)):
+        stack = [member_of(number, config) for number in range(16)]
+        runs = (
+            partial(train, stack, setting_of(config, problem), examples, epochs),
+            partial(loops.stock, config, examples, problem, epochs),
+        )
+        found = [[timed(run)[0] for run in runs] for _ in range(arguments.repeats)]
+        ours, stock = (statistics.median(column) for column in zip(*found, strict=True))
+        ratios.append(16 * stock / ours)
+    return (
+        f"stacks of 16, the {len(ratios)} of at most 64 units: stock/ours median "
+        f"{statistics.median(ratios):.1f}, least {min(ratios):.1f}, most {max(ratios):.1f}"
+    )
+
+
 def by_shape(
     name: str, examples: Examples, problem: Problem, arguments: argparse.Namespace
 ) -> Table:
@@ -225,7 +250,7 @@ def by_part(name: str, examples: Examples, problem: Problem) -> Table:
     for layers, units, batch_size, members in ((2, 32, 64, 16), (2, 64, 128, 8), (3, 128, 256, 1)):
         setting = Setting(
             Shape(problem.inputs, (units,) * layers, problem.classes or 1), batch_size, "adam",
-            "log_loss" if problem.classes else "rmse", 10**6, 0, fastest_product(),
+            "log_loss" if problem.classes else "rmse", 10**6, 0, _product(),
         )  # fmt: skip
         stack_members = [
             Progress(n, lr=1e-3, l1=0.0, l2=1e-5, dropout=0.2, epochs=10**6) for n in range(members)
@@ -324,7 +349,7 @@ def setting_of(config: dict[str, Any], problem: Problem) -> Setting:
     """What a stack with this configuration shares."""
     return Setting(
         shape_of(config, problem), config["batch_size"], config["optimizer"],
-        "log_loss" if problem.classes else "rmse", 10**6, 0, fastest_product(),
+        "log_loss" if problem.classes else "rmse", 10**6, 0, _product(),
     )  # fmt: skip
 
 

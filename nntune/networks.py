@@ -12,12 +12,13 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+from torch._ops import OpOverload
 
-from nntune.products import Call, bind
+from nntune.products import Call, bind, bind_sum
 from nntune.trials import Product, Shape
 
 
@@ -62,6 +63,7 @@ def views(flat: torch.Tensor, shape: Shape) -> list[tuple[torch.Tensor, torch.Te
     return pairs
 
 
+Array: TypeAlias = torch.Tensor | np.ndarray
 _ALIGNED = 16  # float32 numbers in 64 bytes
 _TERMS_COUNT = 100
 
@@ -79,8 +81,9 @@ class Activation(NamedTuple):
     backward: Callable[[torch.Tensor, torch.Tensor], Call]
 
 
-def _bind_gradient(operation: Callable[..., object], *more: object) -> Callable[..., Call]:
-    return lambda dh, z: partial(operation, dh, z, *more, grad_input=dh)
+def _bind_gradient(operation: OpOverload, *more: object) -> Callable[..., Call]:
+    # `_op` is the operation itself, without a Python call around it.
+    return lambda dh, z: partial(operation._op, dh, z, *more, grad_input=dh)
 
 
 _aten = torch.ops.aten
@@ -145,7 +148,7 @@ class Perceptrons:
         self.error = self.first_error = self._empty(shape.outputs, rows)
         self.more = self._empty(shape.layers[0][1] if more else 0, rows)
         self._activation = ACTIVATIONS[shape.activation]
-        self._masks = noise.masks(rows) if noise else []
+        self._masks: list[Array] = noise.masks(rows)[0] if noise else []  # of the step
         self._weights = views(parameters, shape)
         self._forward: list[Call] = []
         self._backward: list[Call] = []
@@ -178,9 +181,17 @@ class Perceptrons:
         h = z if in_z else self._empty(*z.shape[1:])
         self._forward.append(kind.forward(z, h))
         if self._masks:
-            source = z if kind.inplace else h
-            self._forward.append(partial(torch.mul, source, self._masks[layer], out=h))
+            self._forward.append(self._bind_drop(layer, z if kind.inplace else h, h))
         return h
+
+    def _bind_drop(self, layer: int, source: torch.Tensor, out: torch.Tensor) -> Call:
+        """The call that multiplies by the mask that a layer has in the step."""
+        multiply: Callable[..., object] = torch.mul
+        operands: tuple[Array, Array] = source, out
+        if out.device.type == "cpu":  # a call of numpy costs half a microsecond less
+            multiply, operands = np.multiply, (source.numpy(), out.numpy())
+        a, b = operands
+        return lambda: multiply(a, self._masks[layer], out=b)
 
     def _build_backward(
         self,
@@ -194,7 +205,7 @@ class Perceptrons:
         for layer in reversed(range(len(gradients))):
             h = hidden[layer - 1][1] if layer else self.inputs.t()[None]
             weight_gradient, bias_gradient = gradients[layer]
-            calls.append(partial(torch.sum, dz, 2, keepdim=True, out=bias_gradient))
+            calls.append(bind_sum(self._product, dz, bias_gradient))
             calls.append(bind(self._product, dz, h.transpose(1, 2), weight_gradient))
             if layer:
                 z = hidden[layer - 1][0]
@@ -204,8 +215,11 @@ class Perceptrons:
                 if noise is not None:
                     # Where zeros mark what was dropped, the scale alone saves reading the mask.
                     scale_only = self._activation.zero_is_dropped
-                    factor = noise.scale if scale_only else self._masks[layer - 1]
-                    calls.append(partial(dh.mul_, factor))
+                    scaled, dropped = (
+                        partial(dh.mul_, noise.scale),
+                        self._bind_drop(layer - 1, dh, dh),
+                    )
+                    calls.append(scaled if scale_only else dropped)
                 calls.append(self._activation.backward(dh, z))
                 dz = dh
         self.first_error = dz
@@ -213,7 +227,7 @@ class Perceptrons:
     def begin(self, step: int) -> None:
         """Settles the noise of a step, counted from the first of the training."""
         if self._noise is not None:
-            self._noise.draw(step, self._rows)
+            self._masks = self._noise.draw(step, self._rows)
 
     def forward(self) -> None:
         """From `inputs` to `outputs`: logits, or the standardised prediction."""
@@ -298,40 +312,36 @@ class Dropout:
         self._noise = torch.empty(self._members, words, dtype=torch.int64, device=device)
         self._shifted = torch.empty_like(self._noise)
         self._drawn = -1  # which block of steps the noise is for
-        self._masks: dict[int, list[torch.Tensor]] = {}
-        self._calls: dict[int, list[tuple[Call, Call]]] = {}  # by rows, then by place in the block
+        self._multipliers = member_buffer(len(rates), 8 * words, device=device)
+        self._masks: dict[int, list[list[Array]]] = {}  # by rows
 
-    def masks(self, rows: int) -> list[torch.Tensor]:
-        """The multipliers of each hidden layer, (M, H, rows), that `draw` fills."""
+    def masks(self, rows: int) -> list[list[Array]]:
+        """The multipliers of each hidden layer, (M, H, rows), for each step of a block."""
         if rows not in self._masks:
-            count = rows * sum(self._widths)
-            mask = member_buffer(self._members, count, device=self._device)
             self._masks[rows] = [
-                part.view(self._members, width, rows)
-                for part, width in zip(
-                    torch.split(mask, [rows * width for width in self._widths], 1),
-                    self._widths,
-                    strict=True,
-                )
-            ]
-            scaled = partial(mask.mul_, self.scale[:, 0])
-            noise = self._noise.view(torch.uint8)
-            starts = [8 * self._lanes * place for place in range(self._ahead)]
-            self._calls[rows] = [
-                (partial(torch.ge, noise[:, at : at + count], self._threshold, out=mask), scaled)
-                for at in starts
+                self._masks_at(8 * self._lanes * place, rows) for place in range(self._ahead)
             ]
         return self._masks[rows]
 
-    def draw(self, step: int, rows: int) -> None:
-        """Fills the masks of `rows` for the step, counted from the first of the training."""
+    def _masks_at(self, start: int, rows: int) -> list[Array]:
+        found: list[Array] = []
+        for width in self._widths:
+            flat = self._multipliers[:, start : start + width * rows]
+            mask = flat.view(self._members, width, rows)
+            found.append(mask.numpy() if self._device.type == "cpu" else mask)
+            start += width * rows
+        return found
+
+    def draw(self, step: int, rows: int) -> list[Array]:
+        """The masks of `rows` for the step, counted from the first of the training; till the next.
+
+        Returns:
+            (M, H, rows) of each hidden layer; of numpy on the CPU.
+        """
         block, place = divmod(step, self._ahead)
         if block != self._drawn:
             self._fill(block)
-        if rows not in self._calls:
-            self.masks(rows)
-        for call in self._calls[rows][place]:
-            call()
+        return self.masks(rows)[place]
 
     def _fill(self, block: int) -> None:
         start = self._keys + _signed(block * self._ahead * self._lanes * _WEYL)
@@ -339,6 +349,8 @@ class Dropout:
             _hash_numpy(self._place, start, self._noise, self._shifted)
         else:
             _hash_torch(self._place, start, self._noise, self._shifted)
+        torch.ge(self._noise.view(torch.uint8), self._threshold, out=self._multipliers)
+        self._multipliers.mul_(self.scale[:, 0])
         self._drawn = block
 
 

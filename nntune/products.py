@@ -28,8 +28,15 @@ def bind(product: Product, a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) 
     is_small = rows * columns * a.shape[2] <= _SMALL
     by_numpy = product == "numpy" or (product == "mixed" and is_small)
     if by_numpy and out.device.type == "cpu":
-        return partial(np.matmul, a.numpy(), b.numpy(), out=out.numpy())
+        return partial(np.matmul, a.numpy(), b.numpy(), out.numpy())
     return partial(_bmm, a.expand(members, -1, -1), b.expand(members, -1, -1), out)
+
+
+def bind_sum(product: Product, a: torch.Tensor, out: torch.Tensor) -> Call:
+    """The call that writes the sums of the rows of a, (M, i, j), to out, (M, i, 1)."""
+    if product == "torch" or out.device.type != "cpu":
+        return partial(torch.sum, a, 2, keepdim=True, out=out)
+    return partial(np.matmul, a.numpy(), np.ones((a.shape[2], 1), np.float32), out.numpy())
 
 
 def _bmm(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:

@@ -88,7 +88,8 @@ def train(
     # Decaying moments of idle units end in denormal numbers, many times slower to add.
     torch.set_flush_denormal(True)
     try:
-        with _gradients(setting.shape):
+        # A diverging member is found by its loss; numpy would warn of its overflow.
+        with _gradients(setting.shape), np.errstate(all="ignore"):
             while active:
                 for member in _train_stack(active, setting, examples, until, deadline):
                     done[member.number] = member
@@ -243,6 +244,9 @@ class Stack:
         self._networks: dict[int, Perceptrons | Differentiated] = {}
         self._target_steps = max(1, _TARGETS // (examples.outputs * self._rows))
         self._onehot = torch.eye(examples.outputs, device=device)
+        # Gradient of mean cross-entropy by the logits, or of mean squared error by the prediction,
+        # as a multiple of what was predicted less the target.
+        self._slope = 1 if examples.classes else 2
         self._scorer = self._make_scorer(min(_SCORED_ROWS, len(examples.x_valid)))
         self._scores = torch.empty(
             len(members), examples.outputs, len(examples.x_valid), device=device
@@ -276,27 +280,36 @@ class Stack:
         self.epoch += 1
         return True
 
+    def _gather(self, rows: torch.Tensor, inputs: torch.Tensor) -> None:
+        x = self._examples.x
+        if x.is_cpu and x.is_contiguous():  # a microsecond less; what is not numpy would copy
+            x.numpy().take(rows.numpy(), 0, inputs.numpy(), "clip")
+        else:
+            torch.index_select(x, 0, rows, out=inputs)
+
     def _targets(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Targets of some batches at once, each (C, B): classes as one-hot columns."""
+        """What the targets add to the gradient, some batches at once, each (C, B)."""
         y = self._examples.y.index_select(0, rows)
         columns = self._onehot.index_select(1, y) if self._examples.classes else y[None]
-        return torch.split(columns, self._rows, 1)
+        batches = torch.split(columns, self._rows, 1)
+        last = batches[-1].shape[1]
+        columns *= -self._slope / self._rows
+        batches[-1].mul_(self._rows / last)
+        return batches
 
     def _step(self, rows: torch.Tensor, targets: torch.Tensor, step: int) -> None:
         count = targets.shape[1]
         network = self._networks.get(count) or self._make_network(count)
-        torch.index_select(self._examples.x, 0, rows, out=network.inputs)
+        self._gather(rows, network.inputs)
         network.begin(step)
         if self._terms and isinstance(network, Perceptrons):
             self._terms.read(rows.numpy())
             self._terms.forward(network.more)
         network.forward()
-        if self._examples.classes:  # gradient of mean cross-entropy, or of mean squared error
-            torch.softmax(network.outputs, 1, out=network.error)
-            network.error.sub_(targets).mul_(1 / count)
-        else:
-            torch.sub(network.outputs, targets, out=network.error)
-            network.error.mul_(2 / count)
+        predicted = network.outputs
+        if self._examples.classes:
+            predicted = torch.softmax(network.outputs, 1, out=network.error)
+        torch.add(targets, predicted, alpha=self._slope / count, out=network.error)
         network.backward()
         self._optimizer.step()
         # Shorter at first: the average begins with the first step, not with the initial weights.
