@@ -117,7 +117,7 @@ def sklearn(config: Config, examples: Examples, problem: Problem, epochs: int) -
 
     kind = MLPClassifier if problem.classes else MLPRegressor
     network = kind(
-        hidden_widths(config["hidden_layers"], config["units"], config["shape"]),
+        hidden_layer_sizes=hidden_widths(config["hidden_layers"], config["units"], config["shape"]),
         batch_size=config["batch_size"],
         learning_rate_init=config["lr"],
         alpha=2 * config["l2"] * len(examples.x),
