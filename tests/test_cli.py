@@ -368,6 +368,15 @@ def test_another_space_needs_a_flag(folder: Path, nntune: Command) -> None:
     assert output.startswith("study     penguins-2 (studies/penguins.db): 4 trials")
 
 
+def test_a_hyperparameter_that_had_a_range_keeps_its_column(folder: Path, nntune: Command) -> None:
+    words = ["search", str(PENGUINS), "-t", "species", *SHORT, "--quiet"]
+    assert nntune(*words)[0] == 0
+    assert nntune(*words, "--lr", "1e-3", "--update-space", "--trials", "6")[0] == 0
+    heading = nntune("trials")[1].splitlines()[0]
+    assert "lr" in heading.split()
+    assert "epochs" not in heading.split()
+
+
 def test_a_search_in_which_everything_fails_ends_with_6(folder: Path, nntune: Command) -> None:
     lines = "".join(f"{i * 0.7 % 5:.2f},{i * 1.3 % 7:.2f}\n" for i in range(80))
     (folder / "a.csv").write_text("x,y\n" + lines)

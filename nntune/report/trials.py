@@ -16,8 +16,12 @@ from nntune.study import Listed, Trial, View
 def leaderboard(view: View, trials: Sequence[Listed], more: int = 0) -> RenderableType:
     """Trials in rows; hyperparameters in columns; a last line says how many more there are."""
     space = view.space
-    tuned = [each.name for each in space.hyperparameters if not each.fixed]
     params = [space.params(trial.params) for trial in trials]
+    tuned = [  # one that is fixed now may have had a range before
+        name
+        for name, is_fixed in ((each.name, each.fixed) for each in space.hyperparameters)
+        if not is_fixed or len({config[name] for config in params if name in config}) > 1
+    ]
     columns = {
         "#": [str(trial.number) for trial in trials],
         "state": [trial.state for trial in trials],
