@@ -129,7 +129,7 @@ def _toml(source: str, db: str | None, trial: int | None) -> tuple[bytes, str]:
     """Of a bundle if the file is one, else of a study."""
     from nntune import bundle
     from nntune.export.configuration import space_toml
-    from nntune.space import Space, parse, whole
+    from nntune.space import Space, explicit, parse
 
     if db is None and Path(source).is_file() and not source.endswith(".db"):
         found = bundle.read(source)
@@ -146,7 +146,7 @@ def _toml(source: str, db: str | None, trial: int | None) -> tuple[bytes, str]:
         ranges = view.definition.space
         space = Space(tuple(parse(each, text) for each, text in ranges.items()))
         params, number, name = space.params(chosen.params), chosen.number, view.name
-    text = space_toml(whole(params), f"trial #{number} of {name}")
+    text = space_toml(explicit(params), f"trial #{number} of {name}")
     return text.encode(), f"the configuration of trial #{number}, for nntune search --space"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nntune import samplers
 from nntune.errors import UsageError
-from nntune.space import Space, Value, parse, whole
+from nntune.space import Space, Value, explicit, parse
 from nntune.study import Definition, Trial, View
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def borrowed(view: View, space: Space) -> list[dict[str, Value]]:
     for trial in view.trials():
         if trial.value is None or trial.state not in ("complete", "pruned"):
             continue
-        ours = _nearest(whole(view.space.params(trial.params)), space)
+        ours = _nearest(explicit(view.space.params(trial.params)), space)
         if ours not in found:
             found.append(ours)
         if len(found) == _FEW:

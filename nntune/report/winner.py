@@ -10,7 +10,7 @@ from rich.text import Text
 from nntune.errors import NotFoundError
 from nntune.report.configuration import configuration, edge_names, trial_values
 from nntune.report.wording import number, states
-from nntune.space import flag_of, whole
+from nntune.space import explicit, flag_of
 from nntune.study import Trial, View
 from nntune.verdict import sentences
 from nntune.verdict.findings import findings
@@ -135,6 +135,6 @@ def repeat_command(view: View, trial: Trial) -> str:
             words += [flag, value or (given[place + 1] if place + 1 < len(given) else "")]
     words += [word for word in given if word == "--series"]
     words += ["--study", f"{view.name}-{trial.number}", "--trials", "1"]
-    for name, chosen in whole(view.space.params(trial.params)).items():
+    for name, chosen in explicit(view.space.params(trial.params)).items():
         words += flag_of(name, str(chosen))
     return shlex.join(words)

@@ -1,6 +1,6 @@
 """The search space: which values a hyperparameter may take, as text, TOML and for Optuna."""
 
-from nntune.space.building import asked_ranges, bins_of, build, whole
+from nntune.space.building import asked_ranges, bins_of, build, explicit
 from nntune.space.grammar import parse
 from nntune.space.hyperparameter import Change, Hyperparameter
 from nntune.space.rules import NAMES, RULES, TEXT, Value, family_of, flag_of
@@ -18,9 +18,9 @@ __all__ = [
     "asked_ranges",
     "bins_of",
     "build",
+    "explicit",
     "family_of",
     "flag_of",
     "parse",
     "parse_toml",
-    "whole",
 ]

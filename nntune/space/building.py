@@ -100,8 +100,8 @@ def bins_of(asked: Hyperparameter) -> int:
     return max(counts, default=0)
 
 
-def whole(params: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with all that a new study needs to be told: it would try bins by itself."""
+def explicit(params: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration that says so if it has no bins, which a new study would try by itself."""
     lacks_bins = "bins" not in params and params.get("model", "mlp") == "mlp"
     return {**params, "bins": 0} if lacks_bins else dict(params)
 
