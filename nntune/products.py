@@ -36,7 +36,8 @@ def bind_sum(product: Product, a: torch.Tensor, out: torch.Tensor) -> Call:
     """The call that writes the sums of the rows of a, (M, i, j), to out, (M, i, 1)."""
     if product == "torch" or out.device.type != "cpu":
         return partial(torch.sum, a, 2, keepdim=True, out=out)
-    return partial(np.matmul, a.numpy(), np.ones((a.shape[2], 1), np.float32), out.numpy())
+    ones = torch.ones(a.shape[2], 1)  # on a cache line, as all operands
+    return partial(np.matmul, a.numpy(), ones.numpy(), out.numpy())
 
 
 def _bmm(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:

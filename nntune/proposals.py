@@ -94,9 +94,10 @@ def _nearest(values: Mapping[str, Value], space: Space) -> dict[str, Value]:
 class Proposer:
     """The sampler of a study: the next configurations, fixed by the study's seed and its trials.
 
-    Trial 0 is the default configuration. The first bracket fills the space evenly around it; later
-    ones follow the sampler. Optuna stores no state of a sampler, so every bracket draws with a seed
-    of its own, made of its first trial: a search that was killed draws what it would have drawn.
+    Trial 0 is the default configuration. The first bracket, or the first two, fill the space
+    evenly around it; later ones follow the sampler. Optuna stores no state of a sampler, so every
+    bracket draws with a seed of its own, made of its first trial: a search that was killed draws
+    what it would have drawn.
     """
 
     def __init__(self, space: Space, definition: Definition) -> None:
@@ -132,12 +133,13 @@ class Proposer:
         if self._definition.sampler == "qmc":
             before = max(first - 1, 0)
             return self._even(before + rest)[before:]
-        if not first and self._definition.sampler != "random":
-            return self._even(rest)
+        if first < self._definition.start and self._definition.sampler != "random":
+            known, points = [trial.params for trial in trials], self._even(first + rest)
+            return ([point for point in points if point not in known] + points)[:rest]
         if self._definition.sampler in samplers.NAMES:
             return samplers.proposals(
                 self._definition.sampler, self._space, trials, rest, self._definition.seed,
-                maximize=self._definition.direction == "maximize",
+                maximize=self._definition.direction == "maximize", start=self._definition.start,
             )  # fmt: skip
         if self._definition.sampler == "tpe":  # all trials have ended, which they do once
             self._known += [_observation(trial) for trial in trials[len(self._known) :]]

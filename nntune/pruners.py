@@ -36,8 +36,8 @@ def going_on(pruner: str, rung: Rung, eta: int) -> set[int]:
 
     References:
         median: Golovin et al. 2017, "Google Vizier", with Optuna's defaults. hyperband: Li et al.
-        2018, arXiv:1603.06560, by turns a bracket for each first rung; all have the same width
-        here, where the paper makes those that cut late narrower.
+        2018, arXiv:1603.06560, by turns a bracket for each first rung; all but the first two
+        have the same width here, where the paper makes those that cut late narrower.
     """
     match pruner:
         case "halving":

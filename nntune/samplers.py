@@ -40,7 +40,14 @@ def check(name: str) -> None:
 
 
 def proposals(
-    name: str, space: Space, trials: Sequence[Trial], count: int, seed: int, *, maximize: bool
+    name: str,
+    space: Space,
+    trials: Sequence[Trial],
+    count: int,
+    seed: int,
+    *,
+    maximize: bool,
+    start: int = 1,
 ) -> list[dict[str, Any]]:
     """Configurations of the next trials, as Optuna keeps them; the arguments alone fix them.
 
@@ -51,6 +58,7 @@ def proposals(
         count: how many configurations.
         seed: of the study.
         maximize: larger values are better.
+        start: brackets that begin before this trial came from no sampler.
     """
     import optuna
 
@@ -59,17 +67,18 @@ def proposals(
     try:
         mirror = optuna.create_study(direction="maximize" if maximize else "minimize")
         for _, bracket in groupby(trials, key=lambda trial: trial.bracket):
-            _add(mirror, name, space, list(bracket), seed)
+            _add(mirror, name, space, list(bracket), seed, start)
         return [asked.params for asked in _asked(mirror, name, space, len(trials), count, seed)]
     finally:
         optuna.logging.set_verbosity(before)
 
 
-def _add(mirror: "Study", name: str, space: Space, bracket: list[Trial], seed: int) -> None:
+def _add(
+    mirror: "Study", name: str, space: Space, bracket: list[Trial], seed: int, start: int
+) -> None:
     """Trials of a bracket to the mirror: those that the sampler asked as its own."""
-    distributions, own = space.distributions(), 0
-    if name == "cmaes" and bracket[0].number:  # the first bracket comes from no sampler
-        first = bracket[0].number
+    distributions, own, first = space.distributions(), 0, bracket[0].number
+    if name == "cmaes" and first >= start:
         own = _told(mirror, bracket, _asked(mirror, name, space, first, len(bracket), seed))
     for trial in bracket[: len(bracket) - own]:
         mirror.add_trial(_frozen(trial, distributions))

@@ -33,6 +33,7 @@ class Plan(NamedTuple):
     """How a study halves its trials; written into the study when it is created."""
 
     width: int = 32  # trials of a bracket
+    first: int = 8  # of the first bracket; if fewer, the second has the rest of a width
     eta: int = 3
     rungs: tuple[int, ...] = (1, 3, 9, 27, 81, 100)
     patience: int = 20
@@ -98,7 +99,8 @@ class Search:
         self._definition: Definition = writer.definition
         training = self._definition.training
         self._product = training["product"]
-        plan = {name: training[name] for name in Plan._fields}  # another version may know more
+        known = {"first": training["width"], **training}  # older studies begin with a whole width
+        plan = {name: known[name] for name in Plan._fields}  # another version may know more
         self._plan = Plan(**{**plan, "rungs": tuple(training["rungs"])})
         self._metric = METRICS[self._definition.metric]
         self._minimize = self._metric.direction == "minimize"
@@ -144,7 +146,14 @@ class Search:
         if self.stopped:
             return []
         left = math.inf if budget.trials is None else budget.trials - first
-        return self._ask(first, int(min(self._plan.width, left)))
+        return self._ask(first, int(min(self._width(first), left)))
+
+    def _width(self, first: int) -> int:
+        """Trials of a bracket by the number of its first one."""
+        width = self._plan.width
+        if not first:
+            return min(self._plan.first, width)
+        return width - first if first < self._definition.start else width
 
     def _ask(self, first: int, count: int) -> list[int]:
         distributions = self._space.distributions()

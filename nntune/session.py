@@ -35,6 +35,7 @@ SAMPLERS = ("tpe", "qmc", "random", *samplers.NAMES)
 DEVICES = ("cpu", "cuda", "mps", "auto")
 DEFAULT_TRIALS = 128
 _FIRST_RUNG, _NARROWEST = 120, 9  # estimated seconds of a core, and trials at least
+_QUICK = 1  # second of a core for the first rung of a bracket: then all may come at once
 # Steps to the first rung: after 30 a convolution may be worse than chance and the best later.
 _FIRST_STEPS, _FIRST_DERIVED = 30, 100
 
@@ -522,7 +523,19 @@ def plan_for(space: Space, problem: Problem, patience: int | None = None) -> Pla
     steps = _FIRST_STEPS if space.models == ("mlp",) else _FIRST_DERIVED
     rising = rungs(longest, problem.rows, typical, steps=steps)
     width = _width(space, problem, rising[0])
-    return Plan(width, rungs=rising, patience=patience or max(longest // 8, 20))
+    first = _first(width, rising[0] * epoch_seconds(space.default, problem))
+    return Plan(width, first, rungs=rising, patience=patience or max(longest // 8, 20))
+
+
+def _first(width: int, seconds: float) -> int:
+    """Trials of the first bracket: few where a first rung of all would keep the user waiting.
+
+    Args:
+        width: of the other brackets.
+        seconds: of the first rung of a trial, estimated.
+    """
+    few = Plan().first
+    return few if width >= 2 * few and width * seconds > _QUICK else width
 
 
 def _width(space: Space, problem: Problem, epochs: int) -> int:

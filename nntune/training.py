@@ -271,34 +271,33 @@ class Stack:
         order = _order(self._setting.seed, self.epoch, self._examples.x)
         step = self.epoch * self._steps
         for block in torch.split(order, self._rows * self._target_steps):
-            batches = zip(torch.split(block, self._rows), self._targets(block), strict=True)
-            for step, (rows, targets) in enumerate(batches, step):  # noqa: B020
+            batches = zip(torch.split(block, self._rows), self._pulls(block), strict=True)
+            for step, (rows, pulls) in enumerate(batches, step):  # noqa: B020
                 if time.monotonic() >= deadline:
                     return False
-                self._step(rows, targets, step)
+                self._step(rows, pulls, step)
             step += 1
         self.epoch += 1
         return True
 
     def _gather(self, rows: torch.Tensor, inputs: torch.Tensor) -> None:
         x = self._examples.x
-        if x.is_cpu and x.is_contiguous():  # a microsecond less; what is not numpy would copy
+        if x.is_cpu and x.is_contiguous():  # a microsecond less; else numpy would copy all of it
             x.numpy().take(rows.numpy(), 0, inputs.numpy(), "clip")
         else:
             torch.index_select(x, 0, rows, out=inputs)
 
-    def _targets(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def _pulls(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """What the targets add to the gradient, some batches at once, each (C, B)."""
         y = self._examples.y.index_select(0, rows)
         columns = self._onehot.index_select(1, y) if self._examples.classes else y[None]
-        batches = torch.split(columns, self._rows, 1)
-        last = batches[-1].shape[1]
-        columns *= -self._slope / self._rows
-        batches[-1].mul_(self._rows / last)
-        return batches
+        last = (len(rows) - 1) % self._rows + 1
+        columns[:, :-last] *= -self._slope / self._rows
+        columns[:, -last:] *= -self._slope / last
+        return torch.split(columns, self._rows, 1)
 
-    def _step(self, rows: torch.Tensor, targets: torch.Tensor, step: int) -> None:
-        count = targets.shape[1]
+    def _step(self, rows: torch.Tensor, pulls: torch.Tensor, step: int) -> None:
+        count = pulls.shape[1]
         network = self._networks.get(count) or self._make_network(count)
         self._gather(rows, network.inputs)
         network.begin(step)
@@ -309,7 +308,7 @@ class Stack:
         predicted = network.outputs
         if self._examples.classes:
             predicted = torch.softmax(network.outputs, 1, out=network.error)
-        torch.add(targets, predicted, alpha=self._slope / count, out=network.error)
+        torch.add(pulls, predicted, alpha=self._slope / count, out=network.error)
         network.backward()
         self._optimizer.step()
         # Shorter at first: the average begins with the first step, not with the initial weights.

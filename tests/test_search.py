@@ -18,6 +18,7 @@ from nntune.errors import AllFailedError
 from nntune.proposals import Proposer
 from nntune.pruners import Rank, Reached, ordered, survivors
 from nntune.search import Plan, Search, Update, rungs
+from nntune.session import plan_for
 from nntune.space import Space, build
 from nntune.stacks import shape_of, stacks, working_set
 from nntune.stops import Budget
@@ -248,6 +249,51 @@ def test_a_bracket_is_cut_at_its_rungs(tmp_path: Path, three_classes: Examples) 
         assert trial.value == pytest.approx(min(curve), rel=1e-6)  # curves are in single precision
         assert trial.epoch == 1 + curve.index(min(curve))
         assert trial.state == ("complete" if len(curve) == 9 else "pruned")
+
+
+@pytest.mark.parametrize("sampler", [*SAMPLERS, "gp", "cmaes"])
+def test_a_second_bracket_completes_a_small_first_one(
+    tmp_path: Path, three_classes: Examples, sampler: str
+) -> None:
+    space = build(SMALL)
+    made = definition(space, sampler=sampler)
+    made = replace(made, training={**made.training, "first": 3})
+    view = searched(tmp_path / "a.db", three_classes, made, Budget(20), Workers(0))
+    trials = sorted(view.trials(), key=lambda trial: trial.number)
+    assert [trial.bracket for trial in trials] == [0] * 3 + [1] * 5 + [2] * 8 + [3] * 4
+    evenly = [trial.params for trial in trials[:8]] == Proposer(space, made)([], 8)
+    assert evenly == (sampler != "random")
+    assert Proposer(space, made)(trials[:16], 4) == [trial.params for trial in trials[16:]]
+
+
+def test_what_the_user_asked_for_leaves_no_hole_in_the_even_start() -> None:
+    space = build(SMALL)
+    made = definition(space)
+    made = replace(made, training={**made.training, "first": 3})
+    queue = [{**space.default, "lr": lr} for lr in (0.002, 0.004, 0.005)]
+    trials: list[Trial] = []
+    for first, count in ((0, 3), (3, 5)):
+        asked = Proposer(space, made)(trials, count, queue)
+        trials += [Trial.new(first + n, params, first) for n, params in enumerate(asked)]
+    even = Proposer(space, made)([], 8)[1:]
+    assert [trial.params for trial in trials[4:]] == even[:4]
+
+
+def test_a_study_from_before_goes_on_with_whole_widths(
+    tmp_path: Path, three_classes: Examples
+) -> None:
+    made = definition(build(SMALL))
+    training = {name: value for name, value in made.training.items() if name != "first"}
+    made = replace(made, training={**training, "width": 12})
+    searched(tmp_path / "a.db", three_classes, made, Budget(4), Workers(0))
+    view = searched(tmp_path / "a.db", three_classes, made, Budget(20), Workers(0))
+    assert sorted(trial.bracket for trial in view.trials()) == [0] * 4 + [1] * 12 + [2] * 4
+
+
+def test_a_search_begins_small_where_a_first_rung_takes_long() -> None:
+    quick, slow = (plan_for(build({}, rows=rows), Problem(20, rows, 2)) for rows in (999, 99_999))
+    assert (quick.first, quick.width) == (32, 32)
+    assert (slow.first, slow.width) == (8, 32)
 
 
 def test_a_plan_of_another_version_goes_on_by_what_is_known_of_it(

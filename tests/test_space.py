@@ -314,6 +314,8 @@ def test_zero_or_log_is_two_optuna_parameters_and_comes_back_as_one() -> None:
     assert (whole["l2"], whole["units"]) == (0.0, 16)
     assert found.optuna_params(whole) == kept
     assert found.optuna_params(whole | {"l2": 1e-4}) == kept | {"l2_zero": False, "l2": 1e-4}
+    fixed = build({"l2": "1e-4", "units": "16", "hidden_layers": "2"})
+    assert fixed.params(kept)["l2"] == 0.0  # what the trial was trained with
 
 
 @st.composite

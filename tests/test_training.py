@@ -1,5 +1,7 @@
 """The learner: equal to the reference library, and a member equal to itself in any stack."""
 
+import gc
+import weakref
 from typing import get_args
 
 import numpy as np
@@ -286,10 +288,26 @@ def test_dropout_drops_the_rate_and_keeps_the_mean():
 def test_noise_of_a_step_does_not_depend_on_the_steps_before():
     make = lambda: Dropout(np.array([0.5]), np.array([5]), (16,), 32, torch.device("cpu"))  # noqa: E731
     one, other = make(), make()
-    for step in range(7):
+    steps = 2 * one._ahead + 3  # in the third block
+    for step in range(steps):
         one.draw(step, 32)
 
-    assert np.array_equal(one.draw(7, 32)[0], other.draw(7, 32)[0])
+    assert np.array_equal(one.draw(steps, 32)[0], other.draw(steps, 32)[0])
+    assert not np.array_equal(one.draw(steps, 32)[0], other.draw(steps + 1, 32)[0])
+
+
+def test_a_network_that_is_no_longer_needed_is_freed_at_once():
+    shape = Shape(6, (16, 8), 3)
+    flat = torch.from_numpy(initial(shape, 7, 0))[None]
+    noise = Dropout(np.array([0.3]), np.array([5]), shape.hidden, 20, torch.device("cpu"))
+    network = Perceptrons(shape, flat, 20, "numpy", torch.empty_like(flat), noise)
+    gone = weakref.ref(network)
+    gc.disable()
+    try:
+        del network
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_noise_is_the_same_with_the_operations_of_other_devices():

@@ -17,10 +17,9 @@ def leaderboard(view: View, trials: Sequence[Listed], more: int = 0) -> Renderab
     """Trials in rows; hyperparameters in columns; a last line says how many more there are."""
     space = view.space
     params = [space.params(trial.params) for trial in trials]
+    drawn = {name.removesuffix("_zero") for trial in trials for name in trial.params}
     tuned = [  # one that is fixed now may have had a range before
-        name
-        for name, is_fixed in ((each.name, each.fixed) for each in space.hyperparameters)
-        if not is_fixed or len({config[name] for config in params if name in config}) > 1
+        each.name for each in space.hyperparameters if not each.fixed or each.name in drawn
     ]
     columns = {
         "#": [str(trial.number) for trial in trials],

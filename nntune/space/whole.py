@@ -109,8 +109,8 @@ class Space:
 
     @cached_property
     def _zeros(self) -> list[tuple[str, str]]:
-        """Optuna's name of a zero, and of what it is the zero."""
-        return [(f"{each.name}_zero", each.name) for each in self.hyperparameters if each.zero]
+        """Optuna's name of a zero, and of what it is or, before the space changed, was the zero."""
+        return [(f"{each.name}_zero", each.name) for each in self.hyperparameters]
 
     def optuna_params(self, params: Mapping[str, Value]) -> dict[str, Value]:
         """What Optuna keeps of a whole configuration; the inverse of `params`."""

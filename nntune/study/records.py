@@ -18,8 +18,8 @@ class Definition:
         data: where the data came from, its fingerprint, target, task and splits.
         space: hyperparameter to range, in the grammar of `nntune.space`.
         direction: 'minimize' or 'maximize'.
-        training: how trials are trained and cut: width of a bracket, eta, rungs, patience, and the
-            product, which is the library that multiplies matrices.
+        training: how trials are trained and cut: width of a bracket and of the first,
+            eta, rungs, patience, and the product, which is the library that multiplies matrices.
         versions: library to version, at creation.
         command: the command line that created the study.
     """
@@ -34,6 +34,12 @@ class Definition:
     training: dict[str, Any]
     versions: dict[str, str]
     command: str
+
+    @property
+    def start(self) -> int:
+        """A bracket whose first trial comes before this one covers the space evenly."""
+        width: int = self.training["width"]
+        return width if self.training.get("first", width) < width else 1
 
     def to_json(self, history: Sequence[dict[str, Any]] = ()) -> str:
         """As stored; `history` holds the definitions that this one took the place of."""
@@ -54,10 +60,13 @@ class Definition:
                 raise ValueError(f"{name} of a definition is {value!r}")
         if not all(isinstance(text, str) for text in values["space"].values()):
             raise ValueError("the space of a definition holds no ranges")
+        training = values["training"]
         for name, needed in _TRAINING.items():
-            if not isinstance(values["training"].get(name), needed):
+            if not isinstance(training.get(name), needed):
                 raise ValueError(f"the training of a definition has no {name}")
-        if values["training"]["product"] not in PRODUCTS:
+        if not isinstance(training.get("first", 1), int):  # older studies lack it
+            raise ValueError("the first bracket of a definition is no number")
+        if training["product"] not in PRODUCTS:
             raise ValueError("the training of a definition has an unknown product")
         return cls(**values)
 
