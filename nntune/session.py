@@ -421,7 +421,8 @@ def _understood(dataset: Dataset, metric: str) -> str:
         rows = f"{searched:,} in {len(dataset.folds)} folds, {counts['test']:,} test"
     more = f" and {dataset.terms:,} terms of text" * bool(dataset.terms)
     more += f" and {dataset.bins} bins of numbers" * bool(dataset.bins)
-    features = f"{len(dataset.features) - dataset.bins} features{more}"
+    plain = len(dataset.features) - dataset.bins
+    features = f"{plain} feature{'s' * (plain != 1)}{more}"
     return (
         f"{dataset.name}: {features}, target {dataset.target} ({dataset.task}, {kind}), "
         f"rows {rows} (locked); metric {metric}"

@@ -375,6 +375,10 @@ def test_a_hyperparameter_that_had_a_range_keeps_its_column(folder: Path, nntune
     heading = nntune("trials")[1].splitlines()[0]
     assert "lr" in heading.split()
     assert "epochs" not in heading.split()
+    ranges = {
+        line.split()[0]: line.split()[-1] for line in nntune("show", "1")[1].splitlines() if line
+    }
+    assert (ranges["lr"], ranges["epochs"]) == ("0.001", "fixed")
 
 
 def test_a_search_in_which_everything_fails_ends_with_6(folder: Path, nntune: Command) -> None:

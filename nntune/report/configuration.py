@@ -27,7 +27,8 @@ def configuration(space: Space, params: dict[str, Any]) -> Table:
     """Each value where it stands in its range."""
     table = grid("hyperparameter", "value", "", "range", right=["value"])
     for each in space.of(params.get("model")):
-        text = "fixed" if each.fixed else each.text
+        is_fixed = each.fixed and params[each.name] == each.choices[0]  # it may have had a range
+        text = "fixed" if is_fixed else each.text
         place = each.position(params[each.name])
         table.add_row(each.name, plain(params[each.name]), _gauge(place), text)
     return table
