@@ -15,7 +15,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,16 +99,22 @@ def lean(folder: Path, seed: int) -> None:
 
 def _optuna(folder: Path, seed: int, pruner: Any, loop: Callable[..., Any]) -> None:
     import optuna
+    from sqlalchemy.exc import OperationalError
 
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     rows, log = read(folder), Log(folder)
     space = rows.space
-    study = optuna.create_study(
-        study_name="study", storage=f"sqlite:///{folder}/optuna.db", load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=seed), pruner=pruner,
+    create = partial(
+        optuna.create_study, study_name="study", storage=f"sqlite:///{folder}/optuna.db",
+        load_if_exists=True, sampler=optuna.samplers.TPESampler(seed=seed), pruner=pruner,
     )  # fmt: skip
+    try:
+        study = create()
+    except OperationalError:  # the other process has made the tables at the same moment
+        time.sleep(1)
+        study = create()
 
     def objective(trial: optuna.Trial) -> float:
         config, best, since = space.suggest(trial), math.inf, 0
