@@ -214,12 +214,10 @@ class Perceptrons:
                 calls.append(bind(self._product, weight, dz, dh))
                 if noise is not None:
                     # Where zeros mark what was dropped, the scale alone saves reading the mask.
-                    scale_only = self._activation.zero_is_dropped
-                    scaled, dropped = (
-                        partial(dh.mul_, noise.scale),
-                        self._bind_drop(layer - 1, dh, dh),
-                    )
-                    calls.append(scaled if scale_only else dropped)
+                    if self._activation.zero_is_dropped:
+                        calls.append(partial(dh.mul_, noise.scale))
+                    else:
+                        calls.append(self._bind_drop(layer - 1, dh, dh))
                 calls.append(self._activation.backward(dh, z))
                 dz = dh
         self.first_error = dz

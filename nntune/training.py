@@ -243,6 +243,8 @@ class Stack:
         self._noise = self._make_noise(members, device)
         self._networks: dict[int, Perceptrons | Differentiated] = {}
         self._target_steps = max(1, _TARGETS // (examples.outputs * self._rows))
+        x = self._examples.x  # numpy gathers faster, but would copy all of a view first
+        self._take = x.numpy().take if x.is_cpu and x.is_contiguous() else None
         self._onehot = torch.eye(examples.outputs, device=device)
         # Gradient of mean cross-entropy by the logits, or of mean squared error by the prediction,
         # as a multiple of what was predicted less the target.
@@ -281,11 +283,10 @@ class Stack:
         return True
 
     def _gather(self, rows: torch.Tensor, inputs: torch.Tensor) -> None:
-        x = self._examples.x
-        if x.is_cpu and x.is_contiguous():  # a microsecond less; else numpy would copy all of it
-            x.numpy().take(rows.numpy(), 0, inputs.numpy(), "clip")
+        if self._take is not None:
+            self._take(rows.numpy(), 0, inputs.numpy(), "clip")
         else:
-            torch.index_select(x, 0, rows, out=inputs)
+            torch.index_select(self._examples.x, 0, rows, out=inputs)
 
     def _pulls(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """What the targets add to the gradient, some batches at once, each (C, B)."""
