@@ -47,7 +47,7 @@ def proposals(
     seed: int,
     *,
     maximize: bool,
-    start: int = 1,
+    start: int,
 ) -> list[dict[str, Any]]:
     """Configurations of the next trials, as Optuna keeps them; the arguments alone fix them.
 

@@ -99,7 +99,7 @@ class Search:
         self._definition: Definition = writer.definition
         training = self._definition.training
         self._product = training["product"]
-        known = {"first": training["width"], **training}  # older studies begin with a whole width
+        known = {**training, "first": self._definition.first}
         plan = {name: known[name] for name in Plan._fields}  # another version may know more
         self._plan = Plan(**{**plan, "rungs": tuple(training["rungs"])})
         self._metric = METRICS[self._definition.metric]

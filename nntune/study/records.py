@@ -36,10 +36,15 @@ class Definition:
     command: str
 
     @property
+    def first(self) -> int:
+        """Trials of the first bracket; older studies begin with a whole width."""
+        return int(self.training.get("first", self.training["width"]))
+
+    @property
     def start(self) -> int:
         """A bracket whose first trial comes before this one covers the space evenly."""
-        width: int = self.training["width"]
-        return width if self.training.get("first", width) < width else 1
+        width = int(self.training["width"])
+        return width if self.first < width else 1
 
     def to_json(self, history: Sequence[dict[str, Any]] = ()) -> str:
         """As stored; `history` holds the definitions that this one took the place of."""
