@@ -36,7 +36,7 @@ from nntune.training import Examples, Stack, train
 from nntune.trials import Problem, Progress, Setting, Shape
 from nntune.workers import Workers
 
-_product = cache(fastest_product)
+_product = cache(fastest_product)  # measured once, not for every stack
 CONTENDERS: dict[str, Callable[..., float]] = {
     "stock": loops.stock,
     "lean": loops.lean,
@@ -78,9 +78,7 @@ def main() -> None:
 def compare(name: str, path: str, arguments: argparse.Namespace) -> Table:
     """All contenders on one data set."""
     examples, problem = examples_of(Request(path, TABLES[name].target, bins=0))
-    space = build({}, rows=problem.rows)
-    drawn = sobol(space.distributions(), arguments.configurations, seed=0)
-    configs = dict(enumerate(space.params(params) for params in drawn))
+    configs = drawn(arguments.configurations, problem)
     seconds: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     wall: dict[str, float] = defaultdict(float)
     members = [member_of(number, config) for number, config in configs.items()]
@@ -153,9 +151,7 @@ def scaling(path: str, target: str | None, arguments: argparse.Namespace) -> str
     train_rows, valid = dataset.train, dataset.valid
     arrays = {"x": train_rows.x, "y": train_rows.y, "x_valid": valid.x, "y_valid": valid.y}
     problem = problem_of(dataset)
-    space = build({}, rows=problem.rows)
-    drawn = sobol(space.distributions(), arguments.configurations, seed=0)
-    configs = dict(enumerate(space.params(params) for params in drawn))
+    configs = drawn(arguments.configurations, problem)
     members = [member_of(number, config) for number, config in configs.items()]
     walls: dict[int, list[float]] = defaultdict(list)
     with Workers(1) as one, Workers(2) as two:
@@ -182,11 +178,11 @@ def scaling(path: str, target: str | None, arguments: argparse.Namespace) -> str
 def small(path: str, target: str | None, arguments: argparse.Namespace) -> str:
     """The configurations of at most 64 units, each as a stack of 16, beside the stock loop."""
     examples, problem = examples_of(Request(path, target, bins=0))
-    space = build({}, rows=problem.rows)
-    drawn = sobol(space.distributions(), arguments.configurations, seed=0)
     epochs = max(1, arguments.epochs // 5)
     ratios = []
-    for config in filter(lambda config: config["units"] <= 64, map(space.params, drawn)):
+    for config in drawn(arguments.configurations, problem).values():
+        if config["units"] > 64:
+            continue
         stack = [member_of(number, config) for number in range(16)]
         runs = (
             partial(train, stack, setting_of(config, problem), examples, epochs),
@@ -343,6 +339,13 @@ def examples_of(request: Request) -> tuple[Examples, Problem]:
     x, y, x_valid, y_valid = map(torch.from_numpy, arrays)
     examples = Examples(x, y, x_valid, y_valid, len(dataset.classes), dataset.target_scale)
     return examples, problem_of(dataset)
+
+
+def drawn(count: int, problem: Problem) -> dict[int, dict[str, Any]]:
+    """So many configurations of the default space, by number."""
+    space = build({}, rows=problem.rows)
+    points = sobol(space.distributions(), count, seed=0)
+    return dict(enumerate(map(space.params, points)))
 
 
 def member_of(number: int, config: dict[str, Any]) -> Progress:
