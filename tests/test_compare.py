@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,16 @@ def test_two_studies_are_compared_by_definition_and_winner(made: View, tmp_path:
     assert [study["best"]["trial"] for study in found["studies"]] == [
         each.number for each in (made.trials(top=1)[0], other.trials(top=1)[0])
     ]
+
+
+def test_a_smaller_first_bracket_is_named_and_a_whole_one_is_no_difference(made: View) -> None:
+    def differing(first: int) -> object:
+        training = made.definition.training | {"first": first}
+        other = replace(made, definition=replace(made.definition, training=training))
+        return studies_compared_json(standing(made), standing(other))["definitions"]
+
+    assert differing(3) == {"first bracket": [8, 3]}
+    assert differing(8) == {}
 
 
 def test_values_on_other_rows_are_said_not_to_compare(

@@ -963,3 +963,10 @@ def refusal_of_damage(path: Path) -> str:
     with pytest.raises(DatabaseError) as caught:
         open_writer(path, "churn", DEFINITION)
     return str(caught.value)
+
+
+@pytest.mark.parametrize("first", ["8", 8.0, None])
+def test_a_first_bracket_that_is_no_number_is_refused(first: object) -> None:
+    text = replace(DEFINITION, training={**DEFINITION.training, "first": first}).to_json()
+    with pytest.raises(ValueError, match="the first bracket of a definition is no number"):
+        Definition.from_json(text)

@@ -103,7 +103,9 @@ def _facts(view: View) -> dict[str, Any]:
     data |= {name: count for name, count in definition.data.get("counts", {}).items()}
     ranges = {f"--{name.replace('_', '-')}": text for name, text in definition.space.items()}
     search = {name: getattr(definition, name) for name in ("metric", "seed", "sampler", "pruner")}
-    return data | search | definition.training | ranges | definition.versions
+    training = {**definition.training, "first bracket": definition.first}
+    training.pop("first", None)  # which older studies lack
+    return data | search | training | ranges | definition.versions
 
 
 def _comparable(one: Standing, two: Standing) -> str:
