@@ -104,6 +104,16 @@ def test_trials_outside_of_a_narrowed_space_do_not_stop_fanova(made: View) -> No
     assert sum(importances(view, "fanova").trials.values()) < 38
 
 
+@pytest.mark.parametrize("evaluator", EVALUATORS)
+def test_what_is_fixed_since_is_measured_by_the_trials_that_drew_it(
+    made: View, measured: dict[str, Importances], evaluator: str
+) -> None:
+    fixed = {"lr": "5e-3", "l2": "0", "units": "16", "hidden_layers": "2"}
+    definition = replace(made.definition, space=made.definition.space | fixed)
+
+    assert importances(replace(made, definition=definition), evaluator) == measured[evaluator]
+
+
 def test_few_trials_and_fixed_spaces_are_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError) as few:
         importances(make(tmp_path / "few.db", trials=10))

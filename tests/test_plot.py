@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -207,6 +208,15 @@ def test_a_hyperparameter_of_one_family_is_drawn_where_it_is(tmp_path: Path) -> 
     fanova = {entry.name for entry in importances(view, "fanova").entries}
     assert "kernel" not in fanova
     assert {"lr", "model"} <= fanova
+
+
+def test_a_contour_is_of_what_still_has_a_range(made: View) -> None:
+    space = made.definition.space | {"lr": "5e-3"}
+    fixed = replace(made, definition=replace(made.definition, space=space))
+    ranked = [entry.name for entry in importances(fixed).entries]
+
+    assert ranked[0] == "lr"
+    assert list(contour(fixed).headings[:2]) == ranked[1:3]
 
 
 def test_a_study_without_values_has_no_picture(tmp_path: Path) -> None:

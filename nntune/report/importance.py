@@ -4,10 +4,12 @@ Pruned trials count with the best value up to their rung, as they do in the lead
 of trials only a few are complete, and that a trial was cut says much about its configuration.
 """
 
+import json
 import random
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,7 +67,7 @@ class Importances(NamedTuple):
 
 
 def importances(view: View, evaluator: str = "ped-anova") -> Importances:
-    """Measures how much each hyperparameter matters.
+    """Measures how much each hyperparameter matters, or did until it was fixed.
 
     PED-ANOVA asks what the best third of the trials have in common that all together have not;
     trials that diverged count as the worst. fANOVA asks how much of the spread of values
@@ -79,9 +81,10 @@ def importances(view: View, evaluator: str = "ped-anova") -> Importances:
         arXiv:2601.20800. fANOVA: Hutter et al. 2014, proceedings.mlr.press/v32/hutter14.html.
     """
     space = view.space
-    tuned = [each for each in space.hyperparameters if not each.fixed]
     ranked = sorted((t for t in view.trials() if _counts(t)), key=lambda t: t.number)
     valued = [trial for trial in ranked if trial.value is not None]
+    ranges = [_last_range(each, ranked) for each in space.hyperparameters]
+    tuned = [each for each in ranges if not each.fixed]
     if not tuned:
         raise NotFoundError(f"study '{view.name}' tunes nothing; every hyperparameter is fixed.")
     if len(valued) < _FEWEST:
@@ -92,7 +95,8 @@ def importances(view: View, evaluator: str = "ped-anova") -> Importances:
     chance: dict[str, float] = {}
     sign = -1.0 if view.direction == "maximize" else 1.0
     if evaluator == "fanova":
-        valued = _drawn([t for t in valued if _is_inside(space, t)], _MOST_FANOVA)
+        inside = [t for t in valued if _is_inside(ranges, space.params(t.params))]
+        valued = _drawn(inside, _MOST_FANOVA)
         # It knows no hyperparameter that only some trials have, such as those of one family.
         had = [space.params(trial.params).keys() for trial in valued]
         tuned = [each for each in tuned if all(each.name in names for names in had)]
@@ -109,7 +113,7 @@ def importances(view: View, evaluator: str = "ped-anova") -> Importances:
         evaluator,
         dict(Counter(trial.state for trial in valued)),
         tuple(sorted(entries, key=lambda entry: -entry.share)),
-        tuple(each.name for each in space.hyperparameters if each.fixed),
+        tuple(each.name for each in ranges if each.fixed),
     )
 
 
@@ -151,9 +155,20 @@ def _counts(trial: Trial) -> bool:
     return trial.state != "running" and trial.value is not None
 
 
-def _is_inside(space: Space, trial: Trial) -> bool:
-    """Whether a trial lies in the space in force, which may have changed since."""
-    return all(space[name].contains(value) for name, value in space.params(trial.params).items())
+def _last_range(each: Hyperparameter, trials: Sequence[Trial]) -> Hyperparameter:
+    """Its range, or what trials were last drawn from if it is fixed since."""
+    drawn = [t.distributions_json for t in trials if each.name in t.distributions_json]
+    if not each.fixed or not drawn:
+        return each
+    found = json.loads(drawn[-1][each.name])["attributes"]
+    if "choices" in found:
+        return replace(each, choices=tuple(found["choices"]))
+    return replace(each, **found, choices=(), zero=f"{each.name}_zero" in drawn[-1])
+
+
+def _is_inside(ranges: Sequence[Hyperparameter], params: Mapping[str, Any]) -> bool:
+    """Whether a configuration lies in the ranges, which may have changed since."""
+    return all(each.contains(params[each.name]) for each in ranges if each.name in params)
 
 
 def _drawn(trials: Sequence[Trial], most: int) -> list[Trial]:

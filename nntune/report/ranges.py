@@ -152,7 +152,8 @@ def _chosen(view: View, names: Sequence[str]) -> list[Hyperparameter]:
 def _two(view: View, names: Sequence[str]) -> list[Hyperparameter]:
     chosen = _chosen(view, names)
     if not names and len(chosen) > 1:
-        chosen = [view.space[entry.name] for entry in importances(view).entries[:2]]
+        ranks = [entry.name for entry in importances(view).entries]
+        chosen = sorted(chosen, key=lambda each: ranks.index(each.name))[:2]
     if len(chosen) != 2:
         raise UsageError(
             "contour needs two hyperparameters: --param lr --param units, for example."
