@@ -27,7 +27,7 @@ from nntune.data.encoding import FAR
 from nntune.errors import UsageError
 from nntune.metrics import METRICS, metric_for
 from nntune.search import Search
-from nntune.space import Space, bins_of, build, parse
+from nntune.space import Space, bins_of, build, explicit, parse
 from nntune.stacks import shape_of
 from nntune.stops import Budget
 from nntune.study import Definition, Trial, View
@@ -325,7 +325,7 @@ def _winner(view: View, space: Space, problem: Problem) -> _Winner:
     kept = view.weights(best.number)
     assert best.value is not None
     assert kept is not None
-    params = space.params(best.params)
+    params = explicit(space.params(best.params))
     trials = [_row(trial, space) for trial in view.trials()]
     shape = shape_of(params, problem)
     assert isinstance(shape, Shape)
@@ -334,7 +334,7 @@ def _winner(view: View, space: Space, problem: Problem) -> _Winner:
 
 
 def _row(trial: Trial, space: Space) -> dict[str, Any]:
-    params = space.params(trial.params)
+    params = explicit(space.params(trial.params))
     return {"number": trial.number, "state": trial.state, "value": trial.value, "params": params}
 
 

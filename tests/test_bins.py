@@ -293,7 +293,7 @@ def test_an_estimator_reads_bins_if_its_best_network_does(count: int) -> None:
     space = {**SPACE, "epochs": 40, "bins": count}
     model = NNTuneRegressor(trials=3, space=space, random_state=0, validation_fraction=0.5)
     model.fit(x, y)
-    assert model.best_params_.get("bins", 0) == count
+    assert model.best_params_["bins"] == model.trials_[-1]["params"]["bins"] == count
     assert len(model.coefs_[0]) == 2 + count  # the second column has two values, so no bins
     error = float(np.sqrt(np.mean((model.predict(x) - y) ** 2)))
     assert error == pytest.approx(model.best_score_, rel=0.3)  # half of these rows chose it
