@@ -90,10 +90,10 @@ def run(options: Options, *, quiet: bool = False) -> View:
     with one_thread() if in_process else nullcontext(), _workers(options) as workers:
         dataset = load(_request(options, stored))
         metric = metric_for(dataset.task, options.metric)
-        bins = _bins(options, dataset)
+        lacking = _lacking_bins(options, dataset)
         space = build(
             options.ranges, None, len(dataset.train.y), dataset.grid, networks,
-            is_text=bool(dataset.terms), bins=bins,
+            is_text=bool(dataset.terms), bins=(dataset.request.bins or 0) if dataset.bins else 0,
         )  # fmt: skip
         _check_model(space, dataset)
         if options.dask and not workers.count and not quiet:
@@ -120,7 +120,7 @@ def run(options: Options, *, quiet: bool = False) -> View:
             budget = _budget(options, confirmation)
             queue = _queue(options, space)
             search = Search(writer, space, problem, workers, options.keep, queue)
-            notes = [_understood(dataset, metric), *dataset.warnings]
+            notes = [_understood(dataset, metric), *dataset.warnings, *lacking]
             notes += costs.notes(dataset, problem, space, workers.count)
             notes += [_standing(writer, counts, budget)]
             with Display(writer.name, metric, budget, notes, quiet=quiet) as display:
@@ -468,19 +468,22 @@ def _request(options: Options, stored: Definition | None) -> Request:
     return replace(options.request, bins=bins)
 
 
-def _bins(options: Options, dataset: Dataset) -> int:
-    """Bins of the table's numbers; 0 where it has none.
+def _lacking_bins(options: Options, dataset: Dataset) -> list[str]:
+    """One line if the user asked for bins of numbers and the table has none.
 
     Raises:
-        UsageError: the space leaves a trial nothing else, and there are none.
+        UsageError: the space leaves a trial nothing else.
     """
     asked = asked_ranges(options.ranges).get("bins")
-    if asked and 0 not in asked.choices and not dataset.bins:
-        raise UsageError(
-            f"--bins {asked.text}: bins are for numbers of three values or more in tables without "
-            "text, images and series; leave it out."
-        )
-    return (dataset.request.bins or 0) if dataset.bins else 0
+    if dataset.bins or asked is None or not any(asked.choices):
+        return []
+    line = (
+        f"--bins {asked.text}: bins are for numbers of three values or more in tables without "
+        "text, images and series"
+    )
+    if 0 not in asked.choices:
+        raise UsageError(f"{line}; leave it out.")
+    return [f"{line}, and {dataset.name} has none"]
 
 
 def _definition(

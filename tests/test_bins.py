@@ -254,7 +254,9 @@ def test_bins_that_a_table_cannot_have_are_refused_or_left_out(tmp_path: Path) -
     assert "bins" not in searched(tmp_path, **text, space={"bins": "0,8"}).definition.space
 
 
-def test_a_table_of_words_alone_is_searched_resumed_and_refitted(tmp_path: Path) -> None:
+def test_a_table_of_words_alone_is_searched_resumed_and_refitted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = "\n".join(f"{'pqr'[i % 3]},{'uvw'[i // 7 % 3]},{'ab'[i % 2]}" for i in range(120))
     (tmp_path / "words.csv").write_text("one,two,y\n" + rows)
     source = str(tmp_path / "words.csv")
@@ -262,6 +264,14 @@ def test_a_table_of_words_alone_is_searched_resumed_and_refitted(tmp_path: Path)
     assert view.definition.data["request"]["bins"] == 0
     assert len(list(searched(tmp_path, source, target="y", trials=3).trials())) == 3
     assert refit(view, Wanted()).bundle.classes == ("a", "b")
+    said = []
+    for bins in ({}, {"bins": 0}, {"bins": "0,8"}):
+        searched(tmp_path, source, target="y", trials=3, space=bins, quiet=False)
+        said += [line for line in capsys.readouterr().err.splitlines() if "bins" in line]
+    assert said == [
+        "--bins 0,8: bins are for numbers of three values or more in tables without text, images "
+        "and series, and words has none"
+    ]
 
 
 @pytest.mark.parametrize("count", [0, 16])
