@@ -53,9 +53,11 @@ def enqueued(wanted: Mapping[str, object], space: Space) -> dict[str, Value]:
         values[name] = each.choices[0]
         if name not in ranges or not ranges[name].contains(values[name]):
             inside = f"is {ranges[name].text}" if name in ranges else "is not tuned"
+            wider = f"--{name.replace('_', '-')} RANGE makes it wider"
+            if name == "bins" and values[name]:  # of which there is one number beside 0
+                wider = f"--bins 0,{text} has it"
             raise UsageError(
-                f"--enqueue {name}={text} is outside the space, in which {name} {inside}; "
-                f"--{name.replace('_', '-')} RANGE makes it wider."
+                f"--enqueue {name}={text} is outside the space, in which {name} {inside}; {wider}."
             )
     found = _nearest(values, space)
     for name in values.keys() - found.keys():

@@ -83,13 +83,17 @@ def test_a_queue_longer_than_a_bracket_goes_on_with_the_next() -> None:
             "--enqueue units=9 is outside the space, in which units is 8,16; --units RANGE makes "
             "it wider.",
         ),
+        (
+            "bins=8",
+            "--enqueue bins=8 is outside the space, in which bins is 0,16; --bins 0,8 has it.",
+        ),
         ("units=many", "--enqueue units many: 'many' is not a number; write for example "
                        "16,32,64,128,256"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_what_is_enqueued_is_one_sentence(text: str, sentence: str) -> None:
     with pytest.raises(UsageError) as raised:
-        enqueued(named(text), build(SMALL))
+        enqueued(named(text), build(SMALL, bins=16))
     assert str(raised.value) == sentence
 
 
