@@ -182,6 +182,16 @@ def test_gradients_under_dropout_equal_autograd(activation, three_classes):
     assert torch.allclose(gradients, leaf.grad, atol=1e-5)
 
 
+def test_rows_of_a_view_are_gathered_as_those_of_a_copy(three_classes):
+    view = three_classes._replace(x=three_classes.x[:, :4], x_valid=three_classes.x_valid[:, :4])
+    copy = view._replace(x=view.x.contiguous())  # which numpy gathers
+
+    both = [train(mixed(3), setting_for(view), each, until=3) for each in (view, copy)]
+
+    assert not view.x.is_contiguous()
+    assert all(same(a, b) for a, b in zip(*both, strict=True))
+
+
 def test_training_on_equals_training_through(three_classes):
     setting = setting_for(three_classes)
     members = mixed(4)
