@@ -102,7 +102,7 @@ class Display:
 
     def _clock(self, done: int) -> str:
         spent = time.monotonic() - self._started
-        left = self._budget.deadline - time.monotonic()
+        left = self._budget.ends(done) - time.monotonic()
         new = done - (self._done_before or 0)
         if self._budget.trials and new > 0:
             left = min(left, spent / new * max(self._budget.trials - done, 0))

@@ -10,7 +10,7 @@ worker is faster, but for the deadline itself.
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -124,7 +124,7 @@ class Search:
         self._budget = budget
         self._rescue = Rescue(self._workers.renew, budget.trial_time)
         while bracket := self._open_bracket():
-            yield from self._run_bracket(bracket, budget.deadline)
+            yield from self._run_bracket(bracket)
             if self._states["failed"] == len(self._trials):
                 reasons = sorted({trial.reason for trial in self._trials.values()})
                 raise AllFailedError(
@@ -136,7 +136,7 @@ class Search:
         """Numbers of the trials to train next: orphans of a killed search first, else new ones."""
         budget, first = self._budget, len(self._trials)
         self.stopped = met(budget, self._best, self._metric)
-        if not self.stopped and first and time.monotonic() >= budget.deadline:
+        if not self.stopped and first and time.monotonic() >= self._deadline():
             self.stopped = "the time is over"
         if not self.stopped and self._states["running"]:
             orphans = [n for n, trial in self._trials.items() if trial.state == "running"]
@@ -168,10 +168,16 @@ class Search:
             self._keep(Trial.new(number, params, bracket))
         return [number for number, _, _ in asked]
 
-    def _run_bracket(self, numbers: Sequence[int], deadline: float) -> Iterator[Update]:
+    def _deadline(self, alive: Iterable[Progress] = ()) -> float:
+        """When the time is over, by the trials that have a value, those in training included."""
+        ended = self._states["complete"] + self._states["pruned"]
+        return self._budget.ends(ended + sum(member.best_epoch > 0 for member in alive))
+
+    def _run_bracket(self, numbers: Sequence[int]) -> Iterator[Update]:
         alive = {number: self._progress(number) for number in numbers}
         index = self._trials[numbers[0]].bracket
         for rung in self._plan.rungs:
+            deadline = self._deadline(alive.values())
             for trained in self._train(list(alive.values()), rung, deadline):
                 alive |= {member.number: member for member in trained}
                 yield self._update(index, rung, len(alive), rung_done=False)

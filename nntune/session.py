@@ -404,10 +404,12 @@ def _budget(options: Options, confirmation: AtTheEnd) -> Budget:
     trials = DEFAULT_TRIALS if options.deadline is None else None
     return Budget(
         trials if options.trials is None else options.trials,
-        confirmation.start(),
+        math.inf if options.deadline is None else options.deadline,
         math.inf if options.trial_time is None else options.trial_time,
         options.until,
         options.patience_trials,
+        confirmation.reserved(),
+        confirmation.enough,
     )
 
 

@@ -21,6 +21,8 @@ class Budget(NamedTuple):
         trial_time: seconds that a trial may be in training.
         until: a value that is good enough.
         patience_trials: trials without a better value.
+        reserved: seconds before the deadline that are for a confirmation.
+        enough: trials with a value, of fewer there is none.
     """
 
     trials: int | None = None
@@ -28,6 +30,17 @@ class Budget(NamedTuple):
     trial_time: float = math.inf
     until: float | None = None
     patience_trials: int | None = None
+    reserved: float = 0.0
+    enough: int = 0
+
+    def ends(self, valued: int) -> float:
+        """When the time of a search with so many valued trials is over, on time.monotonic().
+
+        >>> budget = Budget(deadline=60.0, reserved=12.0, enough=32)
+        >>> budget.ends(31), budget.ends(32)
+        (60.0, 48.0)
+        """
+        return self.deadline - self.reserved * (valued >= self.enough)
 
     def is_met(self, values: Iterable[float | None], metric: Metric) -> bool:
         """Whether one of the values is good enough; nan never is.

@@ -165,9 +165,16 @@ def test_a_few_trials_are_not_confirmed_unless_asked(tmp_path: Path) -> None:
 
 def test_a_time_limit_leaves_room_for_the_confirmation() -> None:
     deadline = time.monotonic() + 1000
-    assert AtTheEnd(5, deadline).start() == pytest.approx(deadline - 200, abs=1)
-    assert AtTheEnd(0, deadline).start() == deadline
-    assert AtTheEnd(5, None).start() == math.inf
+    assert AtTheEnd(None, deadline).reserved() == pytest.approx(200, abs=1)
+    assert AtTheEnd(0, deadline).reserved() == AtTheEnd(5, None).reserved() == 0
+    assert [AtTheEnd(top, deadline).enough for top in (None, 5)] == [32, 0]
+
+
+def test_a_search_that_nothing_follows_has_the_whole_of_its_time(tmp_path: Path) -> None:
+    endless = {"space": {**SPACE, "epochs": 100_000}, "patience": 100_000}
+    started = time.monotonic()
+    searched(tmp_path, trials=2, confirm=None, time=2, **endless)
+    assert time.monotonic() - started >= 2
 
 
 def test_what_the_time_does_not_allow_is_said(iris: View, rows: Learning) -> None:

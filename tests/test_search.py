@@ -386,6 +386,21 @@ def test_a_deadline_ends_the_trials_with_what_they_have(
     assert view.running() == 0
 
 
+@pytest.mark.parametrize(("enough", "brackets"), [(8, 1), (9, 2), (17, 3)])
+def test_time_is_kept_for_a_confirmation_once_enough_trials_have_a_value(
+    tmp_path: Path, three_classes: Examples, enough: int, brackets: int
+) -> None:
+    deadline = time.monotonic() + 1000
+    budget = Budget(24, deadline, reserved=1000, enough=enough)  # what is kept begins at once
+    made = definition(build(SMALL))
+    view = searched(tmp_path / "a.db", three_classes, made, budget, Workers(0))
+    trials = view.trials()
+    assert len(trials) == 8 * brackets
+    cut = {trial.bracket for trial in trials if trial.reason == "time"}
+    assert cut == {brackets - 1}
+    assert all(max(t.rungs) == 1 for t in trials if t.reason == "time")
+
+
 def test_trials_longer_than_the_plan_end_with_it(tmp_path: Path, three_classes: Examples) -> None:
     made = definition(build({**SMALL, "epochs": "200"}))
     view = searched(tmp_path / "a.db", three_classes, made, Budget(8), Workers(0))

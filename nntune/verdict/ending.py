@@ -34,14 +34,16 @@ class AtTheEnd:
     top: int | None
     deadline: float | None
 
-    def start(self) -> float:
-        """When the search has to end so that the rest fits."""
-        if self.deadline is None:
-            return math.inf
-        if self.top == 0:
-            return self.deadline
-        left = max(self.deadline - time.monotonic(), 0)
-        return self.deadline - _RESERVED * left
+    @property
+    def enough(self) -> int:
+        """Trials with a value that a search has to have before anything follows."""
+        return _ENOUGH if self.top is None else 0
+
+    def reserved(self) -> float:
+        """Seconds that a search of enough trials leaves, of the time that there is now."""
+        if self.deadline is None or self.top == 0:
+            return 0.0
+        return _RESERVED * max(self.deadline - time.monotonic(), 0)
 
     def run(
         self, writer: Writer, rows: "Rows", workers: "Workers", say: Callable[[str], None]
@@ -51,7 +53,7 @@ class AtTheEnd:
             return
         view = study.read(writer.path, writer.name)
         counts = view.counts()
-        if self.top is None and counts["complete"] + counts["pruned"] < _ENOUGH:
+        if counts["complete"] + counts["pruned"] < self.enough:
             return
         from nntune.retraining import Retrainer
         from nntune.verdict.confirming import confirm, is_confirmed
