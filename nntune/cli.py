@@ -378,6 +378,10 @@ def search(
     A RANGE is LO:HI, LO:HI:log, LO:HI:STEP, A,B,C, 0,LO:HI:log (zero or a log range) or one value.
     """
     request, ranges = _request(locals()), _ranges(locals())
+    if workers != 0 and dask is None:
+        from nntune.ahead import prepare
+
+        prepare()
     from nntune.costs import size
     from nntune.proposals import named
     from nntune.session import Options, run

@@ -12,9 +12,9 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import count
 from multiprocessing import util
 from multiprocessing.connection import wait
@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from nntune.ahead import METHOD, prepare
 from nntune.errors import removed
 from nntune.workers.place import Place
 from nntune.workers.tasks import Folder, Shared, examples_of
@@ -32,7 +33,6 @@ Result = TypeVar("Result")
 _STARTS, _PAUSE = 5, 0.1  # tries to start a worker, and seconds between them
 _PATIENCE = 5.0  # seconds for a pool's thread to end after its processes
 _CLOSING = threading.Lock()  # a descriptor that is closed twice may be another one by then
-_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 class _OnThisMachine(Place):
@@ -80,7 +80,7 @@ class Processes(_OnThisMachine):
         super().__init__()
         self._processes = processes
         self._pool: ProcessPoolExecutor | None = None
-        _prepare()
+        prepare()
 
     @property
     def count(self) -> int:
@@ -114,15 +114,15 @@ class Processes(_OnThisMachine):
 
     def end(self) -> None:
         self.renew()
-        if _METHOD == "forkserver":  # whose folder multiprocessing will want to remove
+        if METHOD == "forkserver":  # whose folder multiprocessing will want to remove
             with suppress(OSError):
                 os.makedirs(util.get_temp_dir(), exist_ok=True)
         super().end()
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            _prepare()
-            context = multiprocessing.get_context(_METHOD)
+            prepare()
+            context = multiprocessing.get_context(METHOD)
             arguments = (self._processes, context, _begin, (str(self._folder),))
             self._pool = ProcessPoolExecutor(*arguments)
             threading.Thread(target=_watch, args=(self._pool,), daemon=True).start()
@@ -188,37 +188,6 @@ def _processes(pool: ProcessPoolExecutor) -> list[BaseProcess]:
 
 def _thread(pool: ProcessPoolExecutor) -> threading.Thread | None:
     return getattr(pool, "_executor_manager_thread", None)
-
-
-def _prepare() -> None:
-    """Starts the process that workers fork from, if none lives; does not wait for its imports."""
-    if _METHOD != "forkserver":
-        return
-    from multiprocessing import forkserver, resource_tracker
-
-    multiprocessing.set_forkserver_preload(["nntune.training"])
-    # What is blocked is inherited: Ctrl-C reaches all processes of a terminal, and only the main
-    # one may act on it. The tracker comes first, for its start unblocks the signal.
-    # So is standard error: what a worker has to say comes back with its result, and one that is
-    # started while the main process ends would print a traceback over the user's terminal.
-    with _silent_errors():
-        resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        forkserver.ensure_running()
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _silent_errors() -> Iterator[None]:
-    """Standard error leads nowhere, for this process and those that it starts meanwhile."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _begin(folder: str) -> None:
