@@ -104,6 +104,14 @@ def test_trials_outside_of_a_narrowed_space_do_not_stop_fanova(made: View) -> No
     assert sum(importances(view, "fanova").trials.values()) < 38
 
 
+def test_fanova_says_if_no_trial_is_left_in_the_ranges(made: View) -> None:
+    elsewhere = {**made.definition.space, "lr": "1:2"}
+    view = View(made.path, made.name, made.study_id, replace(made.definition, space=elsewhere))
+
+    with pytest.raises(NotFoundError, match="has 0 trials with a value inside the ranges"):
+        importances(view, "fanova")
+
+
 @pytest.mark.parametrize("evaluator", EVALUATORS)
 def test_what_is_fixed_since_is_measured_by_the_trials_that_drew_it(
     made: View, measured: dict[str, Importances], evaluator: str

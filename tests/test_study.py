@@ -686,6 +686,13 @@ def spaced(**ranges: str) -> Definition:
     return replace(DEFINITION, space=SPACE | ranges)
 
 
+def test_how_a_search_begins_may_change_with_the_space(path: Path) -> None:
+    training = {**DEFINITION.training, "first": 8}
+    wider = spaced(epochs="3:30")
+    open_writer(filled(path), "churn", replace(wider, training=training), update_space=True).close()
+    assert read(path, "churn").definition.first == 8
+
+
 def test_another_space_is_refused_with_the_flag_that_accepts_it(path: Path) -> None:
     assert refusal(filled(path), spaced(lr="1e-5:1e-1:log")) == (
         "the search space differs from study 'churn': lr 1e-4:3e-2:log -> 1e-5:1e-1:log; add "

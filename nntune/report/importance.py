@@ -87,16 +87,19 @@ def importances(view: View, evaluator: str = "ped-anova") -> Importances:
     tuned = [each for each in ranges if not each.fixed]
     if not tuned:
         raise NotFoundError(f"study '{view.name}' tunes nothing; every hyperparameter is fixed.")
+    inside = ""
+    if evaluator == "fanova":
+        valued = [t for t in valued if _is_inside(ranges, space.params(t.params))]
+        inside = " inside the ranges in force"
     if len(valued) < _FEWEST:
         raise NotFoundError(
-            f"study '{view.name}' has {len(valued)} trials with a value; importance needs "
+            f"study '{view.name}' has {len(valued)} trials with a value{inside}; importance needs "
             f"{_FEWEST}, and tells little below 50."
         )
     chance: dict[str, float] = {}
     sign = -1.0 if view.direction == "maximize" else 1.0
     if evaluator == "fanova":
-        inside = [t for t in valued if _is_inside(ranges, space.params(t.params))]
-        valued = _drawn(inside, _MOST_FANOVA)
+        valued = _drawn(valued, _MOST_FANOVA)
         # It knows no hyperparameter that only some trials have, such as those of one family.
         had = [space.params(trial.params).keys() for trial in valued]
         tuned = [each for each in tuned if all(each.name in names for names in had)]

@@ -12,8 +12,8 @@ from nntune.study.records import Definition, Trial
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-# The plan of the rungs is made from the ranges of epochs and batch size: it changes with them.
-_FOLLOWS_SPACE = ("rungs", "patience")
+# A plan is made from the ranges: what epochs, batches and networks cost says how it begins.
+_FOLLOWS_SPACE = ("rungs", "patience", "width", "first")
 # Where the data were and how they were asked for; what that made of them has a fingerprint.
 _PLACES = (("data", "source"), ("data", "request"))
 _NEW_STUDY = "--study NAME for a new study"
