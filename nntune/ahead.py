@@ -1,4 +1,4 @@
-"""What workers fork from, started before anything else: it imports torch while the data are read."""
+"""What workers fork from: it imports torch while the main process still reads the data."""
 
 import multiprocessing
 import os

@@ -76,6 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "options": {"data", "errors", "own", "report", "study"},
     "cli": {
+        "ahead",
         "commands_cluster", "commands_db", "commands_export", "commands_model", "commands_report",
         "commands_verdict", "costs", "data", "errors", "families", "options", "proposals", "report",
         "session", "space", "study", "wording",
