@@ -15,6 +15,7 @@ import sys
 import tempfile
 import warnings
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -123,8 +124,31 @@ def searched(request: Request, duration: str) -> tuple[Scores, str, int]:
 
 def retrained(view: View, trial: Trial, request: Request) -> Scores:
     """Values of a trial's best network, which is trained again: to the bit what the search had."""
-    assert trial.value is not None
     assert trial.epoch is not None
+    trained, test = _again(view, trial, request, trial.epoch)
+    assert trained.best is not None
+    assert trained.value == trial.value, (trained.value, trial.value)
+    return Scores(trained.value, *test(trained.best))
+
+
+def answered(view: View, request: Request) -> Scores:
+    """Values of the network that `nntune best` names: the confirmed winner's after that epoch.
+
+    It learns from the training rows alone, where `nntune refit` would add the validation rows.
+    """
+    trial, confirmation = view.judged()
+    assert trial is not None
+    if confirmation is None:
+        return retrained(view, trial, request)
+    trained, test = _again(view, trial, request, confirmation["confirmed"]["epoch"])
+    assert trained.average is not None
+    return Scores(trained.curve[-1], *test(trained.average))
+
+
+def _again(
+    view: View, trial: Trial, request: Request, until: int
+) -> tuple[Progress, Callable[[np.ndarray], tuple[float, float]]]:
+    """A trial trained again until an epoch, and what tests weights of it: metric, accuracy."""
     params, definition = view.space.params(trial.params), view.definition
     metric, product = definition.metric, definition.training["product"]
     examples, problem = examples_of(request)
@@ -133,19 +157,16 @@ def retrained(view: View, trial: Trial, request: Request) -> Scores:
         definition.seed, product,
     )  # fmt: skip
     keys = ("lr", "l1", "l2", "dropout")
-    member = Progress(trial.number, **{k: params[k] for k in keys}, epochs=trial.epoch)
-    trained = train([member], setting, examples, trial.epoch)[0]
-    assert trained.best is not None
-    assert trained.value == trial.value, (trained.value, trial.value)
+    member = Progress(trial.number, **{k: params[k] for k in keys}, epochs=until + 1)
     split = load_test(request)
-    network = Perceptrons(
-        setting.shape, torch.from_numpy(trained.best)[None], len(split.x), product
-    )
-    network.inputs.copy_(torch.from_numpy(split.x[:, : setting.shape.inputs]))
-    network.forward()
-    y = torch.from_numpy(split.y)
-    test, accuracy = scored(network.outputs, y, metric, examples.scale)
-    return Scores(trial.value, test, accuracy)
+
+    def test(weights: np.ndarray) -> tuple[float, float]:
+        network = Perceptrons(setting.shape, torch.from_numpy(weights)[None], len(split.x), product)
+        network.inputs.copy_(torch.from_numpy(split.x[:, : setting.shape.inputs]))
+        network.forward()
+        return scored(network.outputs, torch.from_numpy(split.y), metric, examples.scale)
+
+    return train([member], setting, examples, until)[0], test
 
 
 def scored(

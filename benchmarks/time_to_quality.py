@@ -6,7 +6,8 @@ All start from nothing, one after the other, with two processes each; the clock 
 of the process. nntune gets the first time, with its confirmation in it, and the others the second
 one, after which they are killed. Each sees the same training and validation rows; the value
 is that of the validation rows, lower being better, and the test value is that of the same network,
-not trained again with more rows. Scripts read standardised numbers and a feature for each category,
+not trained again with more rows. What nntune answers in the end is its confirmed winner, whose test
+value stands beside that of its best validation value. Scripts read standardised numbers and a feature for each category,
 nntune the table, of whose numbers it may also make bins.
 
     --log FILE       appends every better value as a line of JSON
@@ -37,7 +38,7 @@ from rich.table import Table
 
 from benchmarks.datasets import TABLES, path_of
 from benchmarks.peers import SCRIPTS, Rows, write
-from benchmarks.quality import QUALITY, retrained
+from benchmarks.quality import QUALITY, answered, retrained
 from benchmarks.throughput import examples_of
 from nntune import study
 from nntune.data import Request, load_test
@@ -51,7 +52,7 @@ _LABELS = {
     "halving": "scikit-learn, halving",
 }
 _MOMENTS = (5, 10, 20, 30, 60, 120)  # seconds at which values are printed
-_POLL = 0.5  # seconds between looks at nntune's study
+_POLL = 0.1  # seconds between looks at nntune's study
 
 
 class Found(NamedTuple):
@@ -69,6 +70,7 @@ class Run(NamedTuple):
     seed: int
     contender: str
     found: list[Found]
+    answer: float = math.nan  # test value of what nntune names as its winner in the end
 
     def until(self, seconds: float) -> Found:
         """The best one by then."""
@@ -103,8 +105,8 @@ def main() -> None:
 
 def remembered(path: Path) -> Iterator[Run]:
     for line in path.read_text().splitlines():
-        data, seed, contender, found = json.loads(line)
-        yield Run(data, seed, contender, [Found(*each) for each in found])
+        data, seed, contender, found, *answer = json.loads(line)
+        yield Run(data, seed, contender, [Found(*each) for each in found], *answer)
 
 
 def searched(arguments: argparse.Namespace) -> Iterator[Run]:
@@ -115,20 +117,20 @@ def searched(arguments: argparse.Namespace) -> Iterator[Run]:
         for seed in arguments.seeds:
             request = Request(str(path), TABLES[name].target, seed=seed)
             ours, later = arguments.time
-            runs = [Run(name, seed, "nntune", nntune(request, ours))]
+            runs = [Run(name, seed, "nntune", *nntune(request, ours))]
             for peer in arguments.peers:
                 runs.append(Run(name, seed, peer, script(peer, request, later)))
             for run in runs:
                 last = run.until(math.inf)
-                print(name, seed, run.contender, *map(number, last), flush=True)
+                print(name, seed, run.contender, *map(number, (*last, run.answer)), flush=True)
                 if arguments.log:
                     with arguments.log.open("a") as file:
                         print(json.dumps(run), file=file)
                 yield run
 
 
-def nntune(request: Request, seconds: int) -> list[Found]:
-    """The command line as a user types it, watched from outside."""
+def nntune(request: Request, seconds: int) -> tuple[list[Found], float]:
+    """The command line as a user types it, watched from outside; the test value of its answer."""
     with tempfile.TemporaryDirectory() as folder:
         db = Path(folder, "study.db")
         target = ["-t", request.target] if request.target else []
@@ -149,7 +151,7 @@ def nntune(request: Request, seconds: int) -> list[Found]:
             curve = view.curve(trial)[:rung]
             reached = view.trial(trial)._replace(value=valid, epoch=curve.index(min(curve)) + 1)
             found.append(Found(at, valid, retrained(view, reached, request).test))
-    return found
+        return found, answered(view, request).test
 
 
 def best_rung(db: Path) -> Iterable[tuple[float, int, int]]:
@@ -264,7 +266,8 @@ def summaries(runs: list[Run], ours: int, later: int) -> Iterator[Table]:
     )
     for each in (table, values):
         each.add_column("data")
-    values.add_column("nntune", justify="right")
+    values.add_column("nntune's answer", justify="right")
+    values.add_column("its best value", justify="right")
     for peer in peers:
         table.add_column(_LABELS[peer], justify="right")
         values.add_column(_LABELS[peer], justify="right")
@@ -272,18 +275,20 @@ def summaries(runs: list[Run], ours: int, later: int) -> Iterator[Table]:
     for name in dict.fromkeys(run.data for run in runs):
         seeds = [seed for data, seed, contender in by if data == name and contender == "nntune"]
         row, tests = [name], [name]
-        tests.append(_spread([by[name, seed, "nntune"].until(ours).test for seed in seeds]))
+        own = [by[name, seed, "nntune"] for seed in seeds]
+        tests.append(_spread([run.answer for run in own]))
+        tests.append(_spread([run.until(ours).test for run in own]))
         for peer in peers:
             pairs = []
             for seed in seeds:
                 last = by[name, seed, peer].until(later)
                 reached = by[name, seed, "nntune"].reached(last.valid)
                 pairs.append((last.at, min(reached, later)))
-            theirs, own = (statistics.geometric_mean(side) for side in zip(*pairs, strict=True))
-            ratios[peer].append(theirs / own)
-            missed = sum(own == later for _, own in pairs)
+            theirs, mine = (statistics.geometric_mean(side) for side in zip(*pairs, strict=True))
+            ratios[peer].append(theirs / mine)
+            missed = sum(at == later for _, at in pairs)
             note = f" ({missed} of {len(pairs)} not reached)" if missed else ""
-            row.append(f"{theirs:.0f} / {own:.1f} = {theirs / own:.1f}{note}")
+            row.append(f"{theirs:.0f} / {mine:.1f} = {theirs / mine:.1f}{note}")
             tests.append(_spread([by[name, seed, peer].until(later).test for seed in seeds]))
         table.add_row(*row)
         values.add_row(*tests)
