@@ -7,8 +7,8 @@ of the process. nntune gets the first time, with its confirmation in it, and the
 one, after which they are killed. Each sees the same training and validation rows; the value
 is that of the validation rows, lower being better, and the test value is that of the same network,
 not trained again with more rows. What nntune answers in the end is its confirmed winner, whose test
-value stands beside that of its best validation value. Scripts read standardised numbers and a feature for each category,
-nntune the table, of whose numbers it may also make bins.
+value stands beside that of its best validation value. Scripts read standardised numbers and a
+feature for each category, nntune the table, of whose numbers it may also make bins.
 
     --log FILE       appends every better value as a line of JSON
     --from FILE      prints what such a log says, without searching
