@@ -121,7 +121,7 @@ GOALS = {
     "rt_polarity": _text("bench/rt_polarity/rt_polarity.csv.gz", 0.765, "sentiment"),
     "trec": _text(
         "bench/trec/trec_train.csv", 0.885, "coarse",
-        test="bench/trec/trec_test.csv", ignore=("fine",), cv=5,
+        test="bench/trec/trec_test.csv", ignore=("fine",), cv=5, case="kept",
     ),
     "books_pt": _text("bench/books_pt/books_pt.csv", 0.90, "sentimento"),
     "imdb_10k": _text("bench/imdb_10k/imdb_10k.csv.gz", 0.885, "sentiment"),

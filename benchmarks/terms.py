@@ -1,8 +1,9 @@
 """A stack on sparse inputs beside the same stack on dense ones: processor time of a step.
 
-    python -m benchmarks.terms [--terms 50000] [--rows 10000] [--words 100] [--members 8]
+    python -m benchmarks.terms [--text rt_polarity | --words 100] [--terms 50000] [--rows 10000]
 
-Words are drawn as in a language (Zipf's law). A dense table of this size takes gigabytes, so the
+The table is one of benchmarks.families, of whose texts runs of one and two words count, or its
+words are drawn as in a language (Zipf's law). A dense table of this size takes gigabytes, so the
 dense stack trains on its first rows: what a step costs does not depend on how many there are. Peak
 memory is that of a process which makes the sparse table and trains on it.
 """
@@ -19,6 +20,10 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
+from benchmarks.datasets import FOLDER
+from benchmarks.families import GOALS
+from nntune.data import Request
+from nntune.data.learning import load
 from nntune.training import Examples, train
 from nntune.trials import Progress, Setting, Shape
 
@@ -28,6 +33,7 @@ BATCH = 64
 class Size(NamedTuple):
     """Of the table and the stack."""
 
+    text: str  # whose terms these are; drawn if empty
     terms: int
     rows: int
     words: int  # drawn of a row; it has fewer terms, for some are drawn twice
@@ -37,6 +43,12 @@ class Size(NamedTuple):
 
 def table(size: Size) -> csr_array:
     """Rows of weights whose squares add up to 1, (rows, terms) float32."""
+    if size.text:
+        goal = GOALS[size.text]
+        source = str(FOLDER / goal.source)
+        request = Request(source, goal.target, characters="0", vocabulary=size.terms)
+        train = load(request, "all").train
+        return csr_array(train.x[: size.rows, -train.terms :], dtype=np.float32)
     rng = np.random.default_rng(0)
     chances = 1 / np.arange(1, size.terms + 1)
     words = rng.choice(size.terms, (size.rows, size.words), p=chances / chances.sum())
@@ -72,7 +84,8 @@ def seconds(size: Size, x: csr_array, rows: int, epochs: int, *, is_sparse: bool
     begin and end counts for neither side, however few rows the dense one has.
     """
     examples = examples_of(x, rows, is_sparse=is_sparse)
-    shape = Shape(size.terms, (size.units,), 2, terms=size.terms if is_sparse else 0)
+    terms = x.shape[1]
+    shape = Shape(terms, (size.units,), 2, terms=terms if is_sparse else 0)
     setting = Setting(shape, BATCH, "adam", "log_loss", 100, 0)
     members = [Progress(n, 1e-2, 0.0, 1e-5, 0.2, 100) for n in range(size.members)]
     begun = train(members, setting, examples, 1)  # initial weights are drawn once in a training
@@ -84,12 +97,14 @@ def seconds(size: Size, x: csr_array, rows: int, epochs: int, *, is_sparse: bool
     return (taken[1] - taken[0]) / (2 * epochs * math.ceil(len(examples.y) / BATCH))
 
 
-def sparse_seconds(size: Size) -> tuple[float, float]:
-    """Of a step, and the peak of this process in bytes."""
+def sparse_seconds(size: Size) -> tuple[float, float, tuple[int, int], float]:
+    """Of a step; the peak of this process in bytes; rows and terms, and the terms that a row has."""
     torch.set_num_threads(1)
-    found = seconds(size, table(size), size.rows, 2, is_sparse=True)
+    x = table(size)
+    found = seconds(size, x, x.shape[0], 2, is_sparse=True)
     unit = 1 if sys.platform == "darwin" else 1024
-    return found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return found, peak, x.shape, x.nnz / x.shape[0]
 
 
 def dense_seconds(size: Size) -> float:
@@ -102,18 +117,20 @@ def dense_seconds(size: Size) -> float:
 def main() -> None:
     """Prints one line: both times, their ratio, peak memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    texts = [name for name, goal in GOALS.items() if goal.is_text]
+    parser.add_argument("--text", default="", choices=texts)
     for name, value in {
         "terms": 50_000, "rows": 10_000, "words": 100, "members": 8, "units": 32
     }.items():  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=value)
     size = Size(**vars(parser.parse_args()))
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        sparse, peak = pool.apply(sparse_seconds, (size,))
+        sparse, peak, (rows, terms), filled = pool.apply(sparse_seconds, (size,))
         dense = pool.apply(dense_seconds, (size,))
     print(
-        f"{size.terms:,} terms, {size.rows:,} rows of {size.words} words, {size.members} networks "
-        f"of {size.units} units: {1e3 * sparse:.1f} ms a step, {1e3 * dense:.0f} ms dense, "
-        f"{dense / sparse:.0f} times; peak {peak / 1e9:.2f} GB"
+        f"{size.text or f'{size.words} words a row'}: {rows:,} rows with {filled:.0f} of {terms:,} "
+        f"terms, {size.members} networks of {size.units} units: {1e3 * sparse:.1f} ms a step, "
+        f"{1e3 * dense:.0f} ms dense, {dense / sparse:.0f} times; peak {peak / 1e9:.2f} GB"
     )
 
 

@@ -59,6 +59,7 @@ from nntune.options import (
     Lags,
     LayerShape,
     LearningRate,
+    LetterCase,
     Model,
     Ngrams,
     Norm,
@@ -202,6 +203,7 @@ def search(
     ngrams: Ngrams = Request.ngrams,
     characters: Characters = Request.characters,
     vocabulary: VocabularySize = Request.vocabulary,
+    case: LetterCase = Request.case,
     valid: ValidFile = None,
     test: TestFile = None,
     cv: Folds = None,
@@ -517,6 +519,7 @@ def data(
     ngrams: Ngrams = Request.ngrams,
     characters: Characters = Request.characters,
     vocabulary: VocabularySize = Request.vocabulary,
+    case: LetterCase = Request.case,
     valid: ValidFile = None,
     test: TestFile = None,
     cv: Folds = None,
@@ -605,7 +608,7 @@ def _request(arguments: Mapping[str, Any]) -> Request:
     """What the arguments of a command ask of the data."""
     plain = (
         "target", "task", "valid", "test", "seed", "cv", "group", "image", "series", "lags",
-        "ngrams", "characters", "vocabulary", "subsample",
+        "ngrams", "characters", "vocabulary", "case", "subsample",
     )  # fmt: skip
     asked: dict[str, Any] = {name: arguments[name] for name in plain}
     for name in ("ignore", "categorical", "numeric", "text"):

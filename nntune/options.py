@@ -98,6 +98,13 @@ Characters = Annotated[
         help="So do runs of so many characters within words; 4, 0 for none.",
     ),
 ]  # fmt: skip
+LetterCase = Annotated[
+    str,
+    option(
+        "--case", panel=DATA, metavar="WORD",
+        help="lower takes capitals of a text for small letters, kept tells them apart; lower.",
+    ),
+]  # fmt: skip
 VocabularySize = Annotated[
     int,
     option(

@@ -154,6 +154,7 @@ def search(
     ngrams: str = Request.ngrams,
     characters: str = Request.characters,
     vocabulary: int = Request.vocabulary,
+    case: str = Request.case,
     valid: str | Path | None = None,
     test: str | Path | None = None,
     cv: int | None = None,
@@ -204,6 +205,7 @@ def search(
         ngrams: lengths of the runs of words in a text that count as terms; "0" for none.
         characters: the same of characters within words.
         vocabulary: terms of each kind in a column, at most.
+        case: "lower", or "kept" where capitals of a text make another term.
         valid: file with the validation rows, instead of 16 %.
         test: file with the test rows, instead of 20 %; they stay locked.
         cv: folds to validate on in turn, instead of one split.
@@ -245,7 +247,7 @@ def search(
     valid, test = (None if file is None else str(file) for file in (valid, test))
     request = Request(
         str(source), target, task, *names, valid, test, seed, cv, group, image, series, time_col,
-        lags, tuple(text), ngrams, characters, vocabulary, subsample,
+        lags, tuple(text), ngrams, characters, vocabulary, subsample, case=case,
     )  # fmt: skip
     options = Options(
         request=request,
@@ -287,7 +289,7 @@ def _command(request: Request, metric: str | None, patience: int | None) -> str:
     given += [("--task", request.task)] if request.task != "auto" else []
     for flag in ("ignore", "categorical", "numeric", "text"):
         given += [(f"--{flag}", name) for name in getattr(request, flag)]
-    for flag in ("ngrams", "characters", "vocabulary"):
+    for flag in ("ngrams", "characters", "vocabulary", "case"):
         value = getattr(request, flag)
         given += [(f"--{flag}", str(value))] if value != getattr(Request, flag) else []
     given += [("--valid", request.valid), ("--test", request.test)]

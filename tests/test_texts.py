@@ -117,6 +117,22 @@ def test_the_terms_are_those_of_the_training_rows(tmp_path: Path) -> None:
     assert len(numbers) == data.counts["train"] == 32
 
 
+@pytest.mark.parametrize(("case", "terms"), [("lower", ("rio",)), ("kept", ("RIO", "Rio", "rio"))])
+def test_capitals_make_another_term_if_asked(
+    tmp_path: Path, case: str, terms: tuple[str, ...]
+) -> None:
+    rows = [(("rio", "Rio", "RIO")[place % 3], f"{place % 2}x") for place in range(60)]
+    path = write(tmp_path / "t.csv", rows, "t,y")
+    data = load(Request(path, "y", text=("t",), characters="0", ngrams="1", case=case))
+    again = Encoder.from_dict(json.loads(json.dumps(data.encoder.to_dict())))
+
+    assert data.encoder.features[0].vocabularies[0].terms == terms
+    table = Table("new", {"t": strings(["Rio", "rIo"])})
+    counts = again.transform(table)[:, len(data.features) :].toarray()
+    assert (counts > 0).sum(1).tolist() == ([1, 0] if case == "kept" else [1, 1])
+    assert ("with capitals" in data.columns[0].note) == (case == "kept")
+
+
 def test_several_text_columns_beside_others(tmp_path: Path) -> None:
     request = Request(reviews(tmp_path), "nota")
     data, test = load(request), load_test(request)
@@ -139,6 +155,7 @@ def test_several_text_columns_beside_others(tmp_path: Path) -> None:
         ({"ngrams": "a"}, "--ngrams a: write LO:HI"),
         ({"characters": "0:3"}, "--characters 0:3: write LO:HI with lengths from 1 to 10"),
         ({"vocabulary": 0}, "--vocabulary 0: from 1 to 1,000,000 terms of each kind."),
+        ({"case": "keep"}, "--case keep: there are lower and kept. Did you mean 'kept'?"),
     ],
 )
 def test_a_range_without_meaning_is_refused(change: dict[str, object], sentence: str) -> None:
@@ -153,10 +170,13 @@ def test_the_terms_are_part_of_what_a_study_is() -> None:
 
     prints = {
         load(each).fingerprint
-        for each in (AMAZON, replace(AMAZON, ngrams="1"), replace(AMAZON, vocabulary=50))
-    }
+        for each in (
+            AMAZON, replace(AMAZON, ngrams="1"), replace(AMAZON, vocabulary=50),
+            replace(AMAZON, case="kept"),
+        )
+    }  # fmt: skip
 
-    assert len(prints) == 3
+    assert len(prints) == 4
 
 
 def test_what_was_understood_of_a_text_is_shown() -> None:

@@ -307,7 +307,8 @@ def _terms_note(feature: Feature) -> str:
     for vocabulary in feature.vocabularies:
         span, count = vocabulary.span, len(vocabulary.terms)
         length = f"{span.low}" if span.low == span.high else f"{span.low} to {span.high}"
-        found.append(f"{count:,} terms of {length} {span.kind}")
+        case = " with capitals" * (span.case == "kept")
+        found.append(f"{count:,} terms of {length} {span.kind}{case}")
     return ", ".join(found)
 
 
@@ -397,7 +398,9 @@ def fingerprint_of(plan: Plan) -> str:
         plan.request.seed,
     ]
     if any(role.name == "text" for role in plan.roles.values()):
-        facts.append([plan.request.ngrams, plan.request.characters, plan.request.vocabulary])
+        asked = plan.request
+        kept = ["case kept"] * (asked.case == "kept")  # studies from before could not ask for it
+        facts.append([asked.ngrams, asked.characters, asked.vocabulary, *kept])
     own = [plan.valid is plan.table, plan.test is plan.table]
     hashed.update(json.dumps([*facts, *own, *_dealt(plan)]).encode())
     return hashed.hexdigest()

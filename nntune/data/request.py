@@ -33,6 +33,7 @@ class Request:
         ngrams: lengths of the runs of words that count as terms, such as 1:2; 0 for none.
         characters: the same of characters within words.
         vocabulary: terms of each kind in a column, at most.
+        case: 'lower' takes capitals for small letters, 'kept' tells them apart.
         bins: features for places in so many bins beside each number; what is usual if not given.
         seed: fixes which rows go where.
         cv: folds to validate on in turn; one split if not given, or 0 or 1.
@@ -65,6 +66,7 @@ class Request:
     vocabulary: int = 20_000
     subsample: int | None = None
     bins: int | None = None
+    case: str = "lower"
 
 
 def study_name(source: str) -> str:

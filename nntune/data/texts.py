@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nntune.data.request import Request
-from nntune.errors import UsageError
+from nntune.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -22,6 +22,7 @@ WORD = r"(?u)\b\w+\b"
 # Longest run of words, and of characters, that can be a term.
 LONGEST = {"words": 5, "characters": 10}
 MOST_TERMS = 1_000_000
+CASES = ("lower", "kept")
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,13 @@ class Span:
         kind: 'words' or 'characters'.
         low: the shortest.
         high: the longest.
+        case: 'lower', or 'kept' where capitals make another term.
     """
 
     kind: str
     low: int
     high: int
+    case: str = "lower"
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,14 @@ def spans(request: Request) -> tuple[Span, ...]:
     Raises:
         UsageError: a range has no meaning.
     """
+    if request.case not in CASES:
+        raise UsageError(
+            f"--case {request.case}: there are {' and '.join(CASES)}."
+            f"{did_you_mean(request.case, CASES)}"
+        )
     both = [
-        _span("words", "--ngrams", request.ngrams),
-        _span("characters", "--characters", request.characters),
+        _span("words", "--ngrams", request.ngrams, request.case),
+        _span("characters", "--characters", request.characters, request.case),
     ]
     if not 1 <= request.vocabulary <= MOST_TERMS:
         raise UsageError(
@@ -82,7 +90,7 @@ def spans(request: Request) -> tuple[Span, ...]:
     return tuple(span for span in both if span)
 
 
-def _span(kind: str, flag: str, text: str) -> Span | None:
+def _span(kind: str, flag: str, text: str, case: str) -> Span | None:
     """A range such as 1:2, 2 for 2:2, or 0 for none."""
     found = re.fullmatch(r"(\d+)(?::(\d+))?", text.strip())
     low, high = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
@@ -93,7 +101,7 @@ def _span(kind: str, flag: str, text: str) -> Span | None:
             f"{flag} {text}: write LO:HI with lengths from 1 to {LONGEST[kind]}, or 0 for none; "
             "for example 1:2."
         )
-    return Span(kind, low, high)
+    return Span(kind, low, high, case)
 
 
 def learn(texts: Sequence[str], span: Span, most: int) -> Vocabulary:
@@ -115,10 +123,12 @@ def learn(texts: Sequence[str], span: Span, most: int) -> Vocabulary:
 
 def options_of(span: Span) -> dict[str, Any]:
     """How TfidfVectorizer finds the terms."""
-    lengths = {"ngram_range": (span.low, span.high)}
+    found: dict[str, Any] = {"ngram_range": (span.low, span.high)}
+    if span.case == "kept":
+        found["lowercase"] = False
     if span.kind == "words":
-        return {"token_pattern": WORD, **lengths}
-    return {"analyzer": "char_wb", "token_pattern": None, "min_df": 2, **lengths}
+        return {"token_pattern": WORD, **found}
+    return {"analyzer": "char_wb", "token_pattern": None, "min_df": 2, **found}
 
 
 def _vectorizer(span: Span, terms: tuple[str, ...] | None) -> Any:
