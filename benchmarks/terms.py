@@ -98,7 +98,7 @@ def seconds(size: Size, x: csr_array, rows: int, epochs: int, *, is_sparse: bool
 
 
 def sparse_seconds(size: Size) -> tuple[float, float, tuple[int, int], float]:
-    """Of a step; the peak of this process in bytes; rows and terms, and the terms that a row has."""
+    """Of a step; the peak of this process in bytes; rows and terms; the terms that a row has."""
     torch.set_num_threads(1)
     x = table(size)
     found = seconds(size, x, x.shape[0], 2, is_sparse=True)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from nntune import study
 from nntune.bundle import read
+from nntune.bundle.checks import encoder_of
 from nntune.bundle.format import write
 from nntune.cli import app
 from nntune.data import Dataset, Request, load
@@ -134,6 +135,7 @@ def test_a_winner_is_tested_beside_a_linear_model(folder: Path) -> None:
         {"terms": [1], "idf": [1.0]},
         {"span": {"kind": "words", "low": 0, "high": 2}},
         {"span": {"kind": "bytes", "low": 1, "high": 2}},
+        {"span": {"kind": "words", "low": 1, "high": 2, "case": "upper"}},
     ],
 )
 def test_a_damaged_vocabulary_is_refused(folder: Path, change: dict[str, object]) -> None:
@@ -144,6 +146,34 @@ def test_a_damaged_vocabulary_is_refused(folder: Path, change: dict[str, object]
 
     with pytest.raises(DataError, match="is damaged"):
         write(folder / "bad.nnt", replace(found, encoder={"features": features}))
+
+
+def test_a_bundle_from_before_there_was_case_predicts_the_same(folder: Path) -> None:
+    found = read(folder / "t.nnt")
+    features = json.loads(json.dumps(found.encoder["features"]))
+    for feature in features:
+        for vocabulary in feature["vocabularies"]:
+            del vocabulary["span"]["case"]
+    write(folder / "old.nnt", replace(found, encoder={"features": features}))
+
+    new, old = (encoder_of(read(folder / name).encoder) for name in ("t.nnt", "old.nnt"))
+    assert old == new
+
+
+def test_a_search_that_tells_capitals_apart_ends_in_a_bundle_that_does(tmp_path: Path) -> None:
+    db, bundle = tmp_path / "t.db", tmp_path / "t.nnt"
+    space = {**RANGES, "epochs": 2, "lr": "0.03"}
+    search(reviews(tmp_path), "nota", trials=1, space=space, db=db, case="kept")
+    run("refit", "--db", db, "-o", bundle)
+    run("export", bundle, "--format", "script", "-o", tmp_path / "t.py")
+
+    spans = [
+        vocabulary["span"]
+        for feature in read(bundle).encoder["features"]
+        for vocabulary in feature["vocabularies"]
+    ]
+    assert {span["case"] for span in spans} == {"kept"}
+    assert "'lowercase': False" in (tmp_path / "t.py").read_text().replace('"', "'")
 
 
 def test_exports_work_or_say_why_not(folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from nntune.data.encoding import DATE_PARTS, FAR, TEXT_PARTS, Encoder
 from nntune.data.table import DATE_FORMATS, TIME_FORMATS
-from nntune.data.texts import LONGEST
+from nntune.data.texts import CASES, LONGEST
 from nntune.errors import DataError
 from nntune.families import FAMILIES, OWN, Convolutional, Grid, Own, Part, Recurrent
 from nntune.trials import AnyShape, Shape, terms_of
@@ -311,7 +311,9 @@ def _check_feature(feature: dict[str, Any]) -> None:
 def _check_vocabulary(values: Any) -> None:
     _hold(isinstance(values, dict) and values.keys() == {"span", "terms", "idf"}, "vocabulary")
     span = values["span"]
-    _hold(isinstance(span, dict) and span.keys() == {"kind", "low", "high"}, "vocabulary")
+    _hold(isinstance(span, dict), "vocabulary")
+    _hold(span.keys() - {"case"} == {"kind", "low", "high"}, "vocabulary")  # older ones lack it
+    _one_of(span.get("case", CASES[0]), set(CASES))
     longest = LONGEST[_one_of(span["kind"], set(LONGEST))]
     _whole(span["high"], _whole(span["low"], 1, longest), longest)
     terms = [_text(term) for term in _listed(values, "terms")]
