@@ -158,6 +158,7 @@ def _again(
     )  # fmt: skip
     keys = ("lr", "l1", "l2", "dropout")
     member = Progress(trial.number, **{k: params[k] for k in keys}, epochs=until + 1)
+    # One epoch more than it is trained for: what has ended keeps no average.
     split = load_test(request)
 
     def test(weights: np.ndarray) -> tuple[float, float]:

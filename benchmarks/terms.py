@@ -47,8 +47,9 @@ def table(size: Size) -> csr_array:
         goal = GOALS[size.text]
         source = str(FOLDER / goal.source)
         request = Request(source, goal.target, characters="0", vocabulary=size.terms)
-        train = load(request, "all").train
-        return csr_array(train.x[: size.rows, -train.terms :], dtype=np.float32)
+        learnt = load(request, "all").train
+        terms = csr_array(learnt.x[: size.rows, -learnt.terms :], dtype=np.float32)
+        return terms[np.diff(terms.indptr) > 0]
     rng = np.random.default_rng(0)
     chances = 1 / np.arange(1, size.terms + 1)
     words = rng.choice(size.terms, (size.rows, size.words), p=chances / chances.sum())

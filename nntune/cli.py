@@ -380,7 +380,7 @@ def search(
     A RANGE is LO:HI, LO:HI:log, LO:HI:STEP, A,B,C, 0,LO:HI:log (zero or a log range) or one value.
     """
     request, ranges = _request(locals()), _ranges(locals())
-    if workers != 0 and dask is None:
+    if workers != 0 and dask is None:  # before imports that take a share of the time of torch's
         from nntune.ahead import prepare
 
         prepare()

@@ -22,7 +22,7 @@ class Budget(NamedTuple):
         until: a value that is good enough.
         patience_trials: trials without a better value.
         reserved: seconds before the deadline that are for a confirmation.
-        enough: trials with a value, of fewer there is none.
+        enough: trials with a value from which on that time is kept.
     """
 
     trials: int | None = None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 # A plan is made from the ranges: what epochs, batches and networks cost says how it begins.
-_FOLLOWS_SPACE = ("rungs", "patience", "width", "first")
+_FOLLOWS_SPACE = ("rungs", "patience", "first")
 # Where the data were and how they were asked for; what that made of them has a fingerprint.
 _PLACES = (("data", "source"), ("data", "request"))
 _NEW_STUDY = "--study NAME for a new study"
