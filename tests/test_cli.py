@@ -480,3 +480,25 @@ def test_the_shell_completes_studies_and_columns(
     monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))
     code, output, messages = nntune()
     assert (code, output.split(), messages) == (0, words, "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_early"),
+    [([], True), (["--workers", "2"], True), (["--workers", "0"], False),
+     (["--dask", "tcp://127.0.0.1:1"], False)],
+)  # fmt: skip
+def test_what_workers_fork_from_starts_before_heavy_imports(
+    tmp_path: Path, flags: list[str], is_early: bool
+) -> None:
+    code = (
+        "import sys, nntune.ahead\n"
+        "def prepare():\n"
+        '    sys.exit(f\'heavy: {sorted({"numpy", "duckdb", "torch"} & set(sys.modules))}\')\n'
+        "nntune.ahead.prepare = prepare\n"
+        "from nntune.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    words = [sys.executable, "-c", code, "search", "absent.csv", *flags]
+    told = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert told.returncode != 0
+    assert (told.stderr == "heavy: []\n") == is_early
