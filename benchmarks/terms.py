@@ -119,9 +119,11 @@ def main() -> None:
     """Prints one line: both times, their ratio, peak memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     texts = [name for name, goal in GOALS.items() if goal.is_text]
-    parser.add_argument("--text", default="", choices=texts)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--text", default="", choices=texts)
+    source.add_argument("--words", type=int, default=100)
     for name, value in {
-        "terms": 50_000, "rows": 10_000, "words": 100, "members": 8, "units": 32
+        "terms": 50_000, "rows": 10_000, "members": 8, "units": 32
     }.items():  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=value)
     size = Size(**vars(parser.parse_args()))
