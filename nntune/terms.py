@@ -178,10 +178,14 @@ class Terms:
             self._left = 1.0
 
     def end_epoch(self) -> None:
-        """Brings the running average up to the last step."""
-        np.multiply(self._lag, np.float32(self._left), out=self._average)
-        self._average += self._parameters
-        np.subtract(self._average, self._parameters, out=self._lag)
+        """Brings the running average up to the last step, a block at a time for the cache."""
+        rows = len(self._spare)
+        for start in range(0, len(self._lag), rows):
+            block = slice(start, start + rows)
+            now, lag, average = self._parameters[block], self._lag[block], self._average[block]
+            np.multiply(lag, np.float32(self._left), out=average)
+            average += now
+            np.subtract(average, now, out=lag)
         self._left = 1.0
 
     def score(self, rows: csr_array, out: torch.Tensor) -> None:
