@@ -503,8 +503,11 @@ def studies(
 
     place = study.database(folder)
     is_missing = folder == "studies" and not Path(folder).exists()
-    found = [] if is_missing else study.studies(place)
+    left_out: list[DatabaseError] = []
+    found = [] if is_missing else study.studies(place, left_out)
     answer(lambda: report.studies(place, found), lambda: report.studies_json(found), as_json)
+    for error in left_out:
+        print(harmless(f"note: left out: {error}"), file=sys.stderr)
 
 
 @app.command()

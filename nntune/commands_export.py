@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nntune import outputs
 from nntune.errors import NotFoundError, UsageError, did_you_mean
 from nntune.options import Database, study_named, writing
 
@@ -70,12 +71,12 @@ def export(
     if form != "toml" and (trial is not None or db is not None):
         raise UsageError(f"--format {form} is made of a bundle; nntune refit --trial N makes one.")
     path = output or Path(source).with_suffix(FORMATS[form])
-    bundle.check_free(path, force=force)
+    outputs.check_free(path, force=force)
     if form == "toml":
         content, told = _toml(source, db, trial)
     else:
         content, told = _MAKERS[form](bundle.read(source), path, data)
-    bundle.put(path, content, force=force)
+    outputs.put(path, content, force=force)
     with writing():
         print(f"{path}: {told}")
 

@@ -4,13 +4,15 @@ import json
 import math
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nntune import outputs
 from nntune.errors import UsageError
-from nntune.options import Database, Json, Network, StudyName, allow, study_named
+from nntune.options import Database, Json, Network, StudyName, allow, study_named, writing
 from nntune.wording import harmless
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ def refit(
     allow(network)
     view = study_named(study, db)
     path = output or Path(f"{view.name}.nnt")
-    bundle.check_free(path, force=force)
+    outputs.check_free(path, force=force)
     rows = "all" if full else "train" if as_searched else "train+valid"
     refitted = made(view, Wanted(trial, rows, ensemble, data, _command()))
     bundle.write(path, refitted.bundle, force=force)
@@ -95,11 +97,12 @@ def refit(
         return
     numbers = ", ".join(f"#{number}" for number in found.trials)
     name = harmless(f"{path}: trial {numbers} of {view.name}")
-    print(
-        f"{name}, epoch {found.metrics['epoch']}, trained on "
-        f"{found.metrics['count']:,} rows ({found.metrics['rows']}); in the search "
-        f"{found.metrics['metric']} {found.metrics['value']:.4g} on validation rows"
-    )
+    with writing():
+        print(
+            f"{name}, epoch {found.metrics['epoch']}, trained on "
+            f"{found.metrics['count']:,} rows ({found.metrics['rows']}); in the search "
+            f"{found.metrics['metric']} {found.metrics['value']:.4g} on validation rows"
+        )
 
 
 def predict(
@@ -123,19 +126,20 @@ def predict(
     Columns go by name; others are left aside, and a category not seen in training counts as rare.
     """
     from nntune import bundle as bundles
-    from nntune.bundle import output as outputs
+    from nntune.bundle import output as predictions
     from nntune.data.fitting import Doubts
 
     if output is not None:
-        outputs.check(output, force=force)
+        predictions.check(output, force=force)
     allow(network)
     predictor = bundles.load(bundle)
     if proba and not predictor.bundle.classes:
         raise UsageError(f"--proba: {bundle.name} predicts numbers, which have no probabilities.")
     doubts = Doubts()
     values = _values(predictor, data, doubts)
-    outputs.write(output, predictor.bundle, values, proba=proba)
-    changed = [c for c in predictor.bundle.classes if outputs.safe(c) != c]
+    with writing() if output is None else nullcontext():
+        predictions.write(output, predictor.bundle, values, proba=proba, force=force)
+    changed = [c for c in predictor.bundle.classes if predictions.safe(c) != c]
     notes = doubts.sentences()
     if changed and (output is None or output.suffix == ".csv"):
         notes.append(
@@ -179,13 +183,15 @@ def evaluate(
         return
     width = max(map(len, found.metrics))
     dropped = f", {found.dropped:,} without a target left out" if found.dropped else ""
-    print(f"{'rows':{width}}  {found.rows:,}{dropped}")
-    for name, value in found.metrics.items():
-        print(f"{name:{width}}  {'-' if math.isnan(value) else f'{value:.4g}'}")
+    with writing():
+        print(f"{'rows':{width}}  {found.rows:,}{dropped}")
+        for name, value in found.metrics.items():
+            print(f"{name:{width}}  {'-' if math.isnan(value) else f'{value:.4g}'}")
 
 
 def _print_json(schema: str, **values: Any) -> None:
-    print(json.dumps({"schema": schema, **values}, indent=2, allow_nan=False))
+    with writing():
+        print(json.dumps({"schema": schema, **values}, indent=2, allow_nan=False))
 
 
 def _command() -> str:

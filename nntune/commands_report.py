@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from nntune import outputs
 from nntune.errors import UsageError, did_you_mean
 from nntune.options import Database, Json, StudyName, answer, study_named, writing
 from nntune.wording import harmless
@@ -127,9 +128,9 @@ def plot(
     elif output.suffix.lower() == ".html":
         from nntune.report.page import of_figure
 
-        pictures.write_text(of_figure(view, figure), output)
+        outputs.put(output, of_figure(view, figure).encode(), force=force)
     else:
-        pictures.write(figure, output)
+        pictures.write(figure, output, force=force)
 
 
 def report(
@@ -151,7 +152,7 @@ def report(
     view = study_named(study, db)
     path = output or Path(f"{view.name}.html")
     pictures.check_free(path, (".html", ".htm"), force=force)
-    pictures.write_text(page(view), path)
+    outputs.put(path, page(view).encode(), force=force)
     with writing():
         print(harmless(str(path)))
 

@@ -32,6 +32,12 @@ class DatabaseError(Error):
     exit_code = 5
 
 
+class OutputError(Error):
+    """A file, or standard output, cannot be written."""
+
+    exit_code = 5
+
+
 class AllFailedError(Error):
     """Every trial failed, or the workers died again and again."""
 

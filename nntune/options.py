@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nntune.errors import Error, NotFoundError, UsageError, did_you_mean
+from nntune.errors import Error, NotFoundError, OutputError, did_you_mean
 
 if TYPE_CHECKING:
     from nntune.study import View
@@ -273,6 +273,8 @@ def study_named(name: str | None, db: str | None) -> "View":
         return study.read(found[0].path, found[0].name)
     if name in names:
         return study.read(names[name].path, name)
+    if name is not None and (file := folder / f"{name}.db").is_file():
+        return study.read(file, name)  # it says what is wrong with the file
     raise NotFoundError(_which_study(name, list(names), folder))
 
 
@@ -290,7 +292,7 @@ def writing() -> Iterator[None]:
     """Results on standard output: a reader that has gone is no error, a full disk is.
 
     Raises:
-        UsageError: standard output takes no more.
+        OutputError: standard output takes no more.
     """
     try:
         yield
@@ -300,7 +302,7 @@ def writing() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             sys.exit(0)
-        raise UsageError(f"standard output cannot be written: {error.strerror}.") from None
+        raise OutputError(f"standard output cannot be written: {error.strerror}.") from None
 
 
 def answer(text: Callable[[], Any], values: Callable[[], Any], as_json: bool) -> None:

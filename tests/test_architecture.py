@@ -15,6 +15,7 @@ NNTUNE = Path(__file__).parents[1] / "nntune"
 # Room to the rooms that it may import; a line here is a decision, see docs/design.md.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "outputs": {"errors"},
     "families": set(),
     "own": {"errors", "families"},
     "trials": {"families"},
@@ -42,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "study", "trials", "workers",
     },
     "wording": set(),
-    "report": {"data", "errors", "space", "study", "verdict", "wording"},
+    "report": {"data", "errors", "outputs", "space", "study", "verdict", "wording"},
     "progress": {"report", "search", "stops"},
     "costs": {"data", "errors", "space", "stacks", "trials"},
     "session": {
@@ -52,8 +53,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "retraining": {"data", "errors", "stacks", "study", "trials", "workers"},
     "bundle": {
-        "autograd", "data", "errors", "failures", "families", "metrics", "own", "retraining",
-        "study", "trials", "workers",
+        "autograd", "data", "errors", "failures", "families", "metrics", "outputs", "own",
+        "retraining", "study", "trials", "workers",
     },
     "verdict": {
         "bundle", "data", "errors", "metrics", "retraining", "space", "stacks", "study", "trials",
@@ -62,14 +63,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands_verdict": {
         "data", "options", "report", "retraining", "study", "verdict", "workers",
     },
-    "commands_model": {"bundle", "data", "errors", "options", "wording"},
+    "commands_model": {"bundle", "data", "errors", "options", "outputs", "wording"},
     "export": {
         "autograd", "bundle", "data", "errors", "families", "metrics", "space", "trials",
     },
     "commands_db": {"errors", "options", "study", "wording"},
     "commands_cluster": {"errors", "workers"},
-    "commands_export": {"bundle", "errors", "export", "families", "options", "space"},
-    "commands_report": {"errors", "options", "report", "study", "wording"},
+    "commands_export": {"bundle", "errors", "export", "families", "options", "outputs", "space"},
+    "commands_report": {"errors", "options", "outputs", "report", "study", "wording"},
     "estimators": {
         "bundle", "data", "errors", "metrics", "search", "session", "space", "stacks", "stops",
         "study", "trials", "workers",

@@ -16,7 +16,7 @@ import pytest
 
 from nntune import __version__, study
 from nntune.cli import _seconds, main
-from nntune.errors import UsageError
+from nntune.errors import DatabaseError, OutputError, UsageError
 from nntune.space import Space, build
 from nntune.study import Definition, Outcome
 
@@ -433,6 +433,33 @@ def test_a_reader_that_leaves_early_hears_no_complaint(made: Path) -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /dev/full")
+@pytest.mark.parametrize(
+    "line", ["best", "best --json", "space", "export studies/made.db --format toml -o new.toml"]
+)
+def test_standard_output_that_is_full_is_told(made: Path, line: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(
+            [*NNTUNE, *line.split()], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert run.returncode == OutputError.exit_code
+    assert run.stderr == b"nntune: standard output cannot be written: No space left on device.\n"
+
+
+def test_a_damaged_study_is_not_said_to_be_missing(made: Path, nntune: Command) -> None:
+    with Path("studies/cut.db").open("wb") as file:
+        file.write(Path("studies/made.db").read_bytes()[:20000])
+
+    code, _, err = nntune("best", "cut")
+    assert code == DatabaseError.exit_code
+    assert "studies/cut.db" in err.replace("\\", "/")
+    code, out, err = nntune("studies")
+    assert code == 0
+    assert "made" in out
+    assert err.startswith("note: left out: ")
+    assert "cut.db" in err
 
 
 def test_a_terminal_of_few_characters_gets_what_it_can_show(made: Path) -> None:

@@ -151,7 +151,7 @@ def test_a_picture_is_written_and_never_over_another(
     assert first == (0, "", "")
     assert written.startswith(b"\x89PNG" if ending == "png" else b"<?xml")
     assert (again, out) == (RefusedError.exit_code, "")
-    assert err == f"nntune: {path} is there already; --force writes over it.\n"
+    assert err == f"nntune: {path} is there already; --force writes over it, -o names another.\n"
     assert path.read_bytes() == written
     assert nntune("plot", kind, "--db", made.path, "-o", path, "--force")[0] == 0
     assert path.read_bytes() == written

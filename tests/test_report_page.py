@@ -191,7 +191,7 @@ def test_report_writes_a_file_and_never_over_another(
     code, out, err = nntune("report", "--db", "made.db")
 
     assert (code, out) == (RefusedError.exit_code, "")
-    assert err == "nntune: made.html is there already; --force writes over it.\n"
+    assert err == "nntune: made.html is there already; --force writes over it, -o names another.\n"
     assert nntune("report", "--db", "made.db", "--force")[0] == 0
     assert Path("made.html").read_bytes() == written
     assert nntune("report", "--db", "made.db", "-o", "a.txt")[::2] == (

@@ -360,7 +360,13 @@ def test_mixed_is_numpy_for_small_layers_and_torch_for_large_ones():
 
 @pytest.mark.parametrize(
     ("small", "large", "product"),
-    [(1.5, 1.5, "numpy"), (3, 0.95, "numpy"), (3, 0.3, "mixed"), (1.1, 2, "torch"), (0.5, 0.5, "torch")],
+    [
+        (1.5, 1.5, "numpy"),
+        (3, 0.95, "numpy"),
+        (3, 0.3, "mixed"),
+        (1.1, 2, "torch"),
+        (0.5, 0.5, "torch"),
+    ],
 )
 def test_the_product_follows_what_is_measured(small, large, product, monkeypatch):
     def gain(shape, rows, members):

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nntune.bundle.format import Bundle as Bundle
-    from nntune.bundle.format import check_free as check_free
-    from nntune.bundle.format import put as put
     from nntune.bundle.format import read as read
     from nntune.bundle.format import write as write
     from nntune.bundle.predictor import Predictor as Predictor
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
 _HOMES = {
     "Bundle": "format",
     "Predictor": "predictor",
-    "check_free": "format",
-    "put": "format",
     "read": "format",
     "write": "format",
 }

@@ -3,9 +3,7 @@
 import hashlib
 import json
 import math
-import os
 import struct
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nntune import outputs
 from nntune.bundle import checks
 from nntune.bundle.forward import layers
-from nntune.errors import DataError, NotFoundError, RefusedError
+from nntune.errors import DataError, NotFoundError
 from nntune.trials import AnyShape, Shape
 
 VERSION = 1  # of the file's format
@@ -105,64 +104,12 @@ def write(path: "str | Path", bundle: Bundle, *, force: bool = False) -> None:
 
     Raises:
         RefusedError: there is a file already.
-        DataError: the file cannot be written.
+        UsageError: it is a folder, or lies in none.
+        OutputError: the file cannot be written.
     """
     path = Path(path)
-    check_free(path, force=force)
-    put(path, _serialized(bundle), force=force)
-
-
-def put(path: Path, content: bytes, *, force: bool) -> None:
-    """Writes any file, whole or not at all.
-
-    Raises:
-        RefusedError: there is a file already.
-        DataError: the file cannot be written.
-    """
-    check_free(path, force=force)
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        new.write_bytes(content)
-        _put(new, path, force=force)
-    except FileExistsError:
-        raise _there(path) from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}.") from None
-    finally:
-        with suppress(OSError):
-            new.unlink(missing_ok=True)
-
-
-def check_free(path: Path, *, force: bool) -> None:
-    """Refuse a path that is taken, before any work is done for it.
-
-    Raises:
-        RefusedError: there is a file already.
-        DataError: it is a folder, or lies in none.
-    """
-    if path.is_dir():
-        raise DataError(f"{path} is a folder; name a file to write.")
-    if not path.parent.is_dir():
-        raise DataError(f"there is no folder {path.parent} to write {path.name} to.")
-    if path.exists() and not force:
-        raise _there(path)
-
-
-def _there(path: Path) -> RefusedError:
-    return RefusedError(f"{path} is there already; --force writes over it, -o names another.")
-
-
-def _put(new: Path, path: Path, *, force: bool) -> None:
-    """Gives a whole file its name; a file that appeared meanwhile is not written over."""
-    if force:
-        os.replace(new, path)
-        return
-    try:
-        os.link(new, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links
-        os.replace(new, path)
+    outputs.check_free(path, force=force)
+    outputs.put(path, _serialized(bundle), force=force)
 
 
 def _serialized(bundle: Bundle) -> bytes:

@@ -1,10 +1,8 @@
 """Predictions as csv or parquet, written as they come and whole or not at all."""
 
-import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nntune import outputs
 from nntune.bundle.format import Bundle
-from nntune.errors import DataError, RefusedError, UsageError
+from nntune.errors import OutputError, UsageError
 
 # A spreadsheet takes a cell that begins so for a formula and may run it.
 _FORMULA = re.compile(r"[=+\-@\t\r]")
@@ -49,16 +48,17 @@ def check(path: Path, *, force: bool) -> None:
     """Refuse an output before any work is done for it.
 
     Raises:
-        UsageError: its ending is none that is known.
         RefusedError: there is a file already.
+        UsageError: its ending is none that is known, it is a folder, or lies in none.
     """
     if path.suffix.lower() not in _FORMATS:
         raise UsageError(f"-o {path}: predictions are written to .csv or .parquet files.")
-    if path.exists() and not force:
-        raise RefusedError(f"{path} is there already; --force writes over it, -o names another.")
+    outputs.check_free(path, force=force)
 
 
-def write(path: Path | None, bundle: Bundle, values: Values, *, proba: bool) -> int:
+def write(
+    path: Path | None, bundle: Bundle, values: Values, *, proba: bool, force: bool = False
+) -> int:
     """Writes a header and a line for each row; returns how many rows there were.
 
     Args:
@@ -66,33 +66,19 @@ def write(path: Path | None, bundle: Bundle, values: Values, *, proba: bool) -> 
         bundle: says the labels.
         values: (N, classes) probabilities or (N, 1) predictions, part by part.
         proba: a column of probabilities for each class too.
+        force: take the place of a file that is there.
 
     Raises:
-        DataError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     if path is None:
         sys.stdout.flush()
         return _write_lines(sys.stdout.buffer.write, bundle, values, proba=proba, escape=safe)
-    try:
-        with _replacing(path) as new:
-            if path.suffix.lower() == ".csv":
-                with new.open("wb") as file:
-                    return _write_lines(file.write, bundle, values, proba=proba, escape=safe)
-            return _write_parquet(new, bundle, values, proba=proba)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}.") from None
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A file beside the path that takes its place once it is whole."""
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        yield new
-        os.replace(new, path)
-    finally:
-        with suppress(OSError):
-            new.unlink(missing_ok=True)
+    with outputs.replacing(path, force=force) as new:
+        if path.suffix.lower() == ".csv":
+            with new.open("wb") as file:
+                return _write_lines(file.write, bundle, values, proba=proba, escape=safe)
+        return _write_parquet(new, bundle, values, proba=proba)
 
 
 def columns(bundle: Bundle, *, proba: bool) -> list[str]:
@@ -155,7 +141,7 @@ def _write_parquet(new: Path, bundle: Bundle, values: Values, *, proba: bool) ->
                 f"to {ducks.literal(new)} (format parquet)"
             )
         except duckdb.Error as error:
-            raise DataError(f"the parquet file cannot be written: {error}.") from None
+            raise OutputError(f"the parquet file cannot be written: {error}.") from None
         finally:
             con.close()
     return rows

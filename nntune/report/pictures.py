@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nntune.errors import RefusedError, UsageError
+from nntune import outputs
+from nntune.errors import UsageError
 from nntune.report.figure import Axis, Bars, Chart, Figure, Grid, Series, Tone
 
 if TYPE_CHECKING:
@@ -20,34 +21,21 @@ def check_free(path: Path, endings: tuple[str, ...], *, force: bool) -> None:
     """Sees to it that a picture may be written there, before any work is done.
 
     Raises:
-        UsageError: it is another kind of file, or its folder is not there.
+        UsageError: it is another kind of file, it is a folder, or lies in none.
         RefusedError: there is such a file, and `force` was not given.
     """
     if path.suffix.lower() not in endings:
         raise UsageError(f"-o {path}: name a file that ends in {' or '.join(endings)}.")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"-o {path}: there is no folder {path.parent}.")
-    if path.exists() and not force:
-        raise RefusedError(f"{path} is there already; --force writes over it.")
+    outputs.check_free(path, force=force)
 
 
-def write_text(text: str, path: Path) -> None:
-    """Writes a page; `check_free` comes before.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.") from None
-
-
-def write(figure: Figure, path: Path) -> None:
+def write(figure: Figure, path: Path, *, force: bool) -> None:
     """Writes a png or svg file; `check_free` comes before.
 
     Raises:
-        UsageError: matplotlib is not installed, or the file cannot be written.
+        UsageError: matplotlib is not installed.
+        RefusedError: a file has appeared there meanwhile, and `force` was not given.
+        OutputError: the file cannot be written.
     """
     try:
         from matplotlib.figure import Figure as Canvas
@@ -71,13 +59,13 @@ def write(figure: Figure, path: Path) -> None:
         places[0].legend(fontsize=7, frameon=False)  # one for all panels: they have one key
     for axes in places[count:]:
         axes.set_axis_off()
-    try:
+    with (
+        outputs.replacing(path, force=force) as new,
         # Names of ids and dates are left out, so that the same study gives the same bytes.
-        with matplotlib.rc_context({"svg.hashsalt": "nntune", "svg.fonttype": "none"}):
-            metadata: Any = {"Date": None} if path.suffix.lower() == ".svg" else None
-            canvas.savefig(path, dpi=150, metadata=metadata)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.") from None
+        matplotlib.rc_context({"svg.hashsalt": "nntune", "svg.fonttype": "none"}),
+    ):
+        metadata: Any = {"Date": None} if path.suffix.lower() == ".svg" else None
+        canvas.savefig(new, dpi=150, metadata=metadata)
 
 
 def _draw(panel: Chart | Grid | Bars, axes: "Axes") -> None:

@@ -268,8 +268,12 @@ def read(path: Database, name: str | None = None) -> View:
         return View(path, chosen.name, chosen.study_id, definition_of(chosen))
 
 
-def studies(folder_or_path: Database) -> list[Summary]:
+def studies(folder_or_path: Database, left_out: list[DatabaseError] | None = None) -> list[Summary]:
     """The studies of a file or server, or of a folder's `*.db` files without those of others.
+
+    Args:
+        folder_or_path: where they are.
+        left_out: takes what is wrong with the files of a folder that cannot be read.
 
     Raises:
         NotFoundError: there is no such file or folder.
@@ -281,8 +285,11 @@ def studies(folder_or_path: Database) -> list[Summary]:
     for path in sorted(folder_or_path.glob("*.db")):
         try:
             found += _summaries(path)
-        except (DatabaseError, NotFoundError):
+        except NotFoundError:
             continue
+        except DatabaseError as error:
+            if left_out is not None:
+                left_out.append(error)
     return found
 
 
