@@ -6,7 +6,7 @@ import shlex
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,11 +14,6 @@ from nntune import outputs
 from nntune.errors import UsageError
 from nntune.options import Database, Json, Network, StudyName, allow, study_named, writing
 from nntune.wording import harmless
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from nntune.data.fitting import Doubts
 
 BundleFile = Annotated[
     Path, typer.Argument(metavar="BUNDLE", show_default=False, help="Made by nntune refit.")
@@ -28,7 +23,8 @@ Rows = Annotated[
     typer.Argument(
         metavar="DATA",
         show_default=False,
-        help="A table with the columns of training, in any order; - for standard input.",
+        help="A table with the columns of training, in any order; - for standard input; "
+        "or a folder of pictures.",
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
@@ -124,6 +120,7 @@ def predict(
     """Predict each row of a table, in its order.
 
     Columns go by name; others are left aside, and a category not seen in training counts as rare.
+    Of a folder of pictures each row begins with the file.
     """
     from nntune import bundle as bundles
     from nntune.bundle import output as predictions
@@ -136,9 +133,10 @@ def predict(
     if proba and not predictor.bundle.classes:
         raise UsageError(f"--proba: {bundle.name} predicts numbers, which have no probabilities.")
     doubts = Doubts()
-    values = _values(predictor, data, doubts)
+    tables = predictor.tables(data, doubts)
+    parts = (predictions.Part(predictor.values(table), table.files) for table in tables)
     with writing() if output is None else nullcontext():
-        predictions.write(output, predictor.bundle, values, proba=proba, force=force)
+        predictions.write(output, predictor.bundle, parts, proba=proba, force=force)
     changed = [c for c in predictor.bundle.classes if predictions.safe(c) != c]
     notes = doubts.sentences()
     if changed and (output is None or output.suffix == ".csv"):
@@ -148,13 +146,6 @@ def predict(
         )
     for note in notes:
         print(harmless(f"note: {note}"), file=sys.stderr)
-
-
-def _values(predictor: Any, data: str, doubts: "Doubts") -> "Iterator[Any]":
-    from nntune.data.chunks import chunks
-
-    for chunk in chunks(data, predictor.columns, doubts):
-        yield predictor.values(chunk.table)
 
 
 def evaluate(

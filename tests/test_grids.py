@@ -214,10 +214,29 @@ def test_pictures_of_several_sizes_are_brought_to_one(tmp_path: Path) -> None:
         load(Request(source, image="4"))
 
 
+def test_what_is_left_out_of_a_folder_of_pictures_is_said(tmp_path: Path) -> None:
+    source = pictures(tmp_path / "light")
+    folder = tmp_path / "light"
+    assert describe(Request(source)).counts["read"] == 40
+    assert not [note for note in load(Request(source)).warnings if "light" in note]
+    (folder / "dim").mkdir()
+    (folder / ".cache").mkdir()
+    (folder / "dark" / "deep").mkdir()
+    (folder / "dark" / "000.png").rename(folder / "dark" / "deep" / "000.png")
+    for name in ("dark/a.gif", "deep.txt", "dark/.hidden"):
+        (folder / name).write_text("none")
+    found = load(Request(source))
+    assert [note for note in found.warnings if "light" in note] == [
+        "2 files of light left out, such as 'dark/a.gif': only png and jpg are read",
+        "sub-folder 'dim' of light has no png or jpg files, so it is no class",
+    ]
+    assert describe(Request(source)).classes == (("bright", 20), ("dark", 20))
+
+
 def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     source = pictures(tmp_path / "light")
     (tmp_path / "light" / "dark" / "000.png").write_bytes(b"none")
-    with pytest.raises(DataError, match=r"dark/000.png of light cannot be read as a picture"):
+    with pytest.raises(DataError, match=r"dark/000.png of light cannot be read as a picture; take"):
         load(Request(source))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="is a folder without pictures"):

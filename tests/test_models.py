@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 import torch
@@ -250,4 +251,17 @@ def test_a_folder_of_pictures_is_searched_and_predicted(tmp_path: Path) -> None:
     image.new("RGB", (9, 9), (200, 200, 200)).save(tmp_path / "new.png")
     (tmp_path / "new").mkdir()
     (tmp_path / "new.png").rename(tmp_path / "new" / "new.png")
-    assert run("predict", made, tmp_path / "new").split() == ["prediction", "bright"]
+    image.new("L", (6, 6), 60).save(tmp_path / "new" / "=dark, once.png")
+    (tmp_path / "new" / "old.gif").write_bytes(b"none")
+    written = run("predict", made, tmp_path / "new")
+    assert written.split("\n")[:-1] == [
+        "file,prediction", "\"'=dark, once.png\",dark", "new.png,bright",
+    ]  # fmt: skip
+    run("predict", made, tmp_path / "new", "--proba", "-o", tmp_path / "p.parquet")
+    table = duckdb.sql(f"from '{tmp_path / 'p.parquet'}'")
+    assert table.columns == ["file", "prediction", "probability_bright", "probability_dark"]
+    assert [row[0] for row in table.fetchall()] == ["=dark, once.png", "new.png"]
+    with pytest.raises(DataError, match=r"new.png is one file; pictures are read from a folder"):
+        Predictor(read(made)).predict(tmp_path / "new" / "new.png")
+    with pytest.warns(UserWarning, match="1 file of new left out, such as 'old.gif'"):
+        assert list(Predictor(read(made)).predict(tmp_path / "new")) == ["dark", "bright"]

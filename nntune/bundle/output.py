@@ -2,11 +2,11 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,15 @@ _FORMULA = re.compile(r"[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _FORMATS = (".csv", ".parquet", ".pq")
 
-Values = Iterable[NDArray[np.float64]]
+
+class Part(NamedTuple):
+    """Predictions of some rows in a row."""
+
+    values: NDArray[np.float64]  # (N, classes) probabilities, or (N, 1)
+    files: tuple[str, ...] = ()  # of pictures: which each row is
+
+
+Parts = Iterable[Part]
 
 
 def safe(label: str) -> str:
@@ -57,53 +65,59 @@ def check(path: Path, *, force: bool) -> None:
 
 
 def write(
-    path: Path | None, bundle: Bundle, values: Values, *, proba: bool, force: bool = False
+    path: Path | None, bundle: Bundle, parts: Parts, *, proba: bool, force: bool = False
 ) -> int:
     """Writes a header and a line for each row; returns how many rows there were.
 
     Args:
         path: of a csv or parquet file; standard output if not given.
         bundle: says the labels.
-        values: (N, classes) probabilities or (N, 1) predictions, part by part.
+        parts: the rows in order; where they have files, these are the first column.
         proba: a column of probabilities for each class too.
         force: take the place of a file that is there.
 
     Raises:
         OutputError: the file cannot be written.
     """
+    parts = iter(parts)
+    first = list(islice(parts, 1))  # what is wrong with the table comes before any output
+    names = columns(bundle, proba=proba, files=any(part.files for part in first))
+    parts = chain(first, parts)
     if path is None:
         sys.stdout.flush()
-        return _write_lines(sys.stdout.buffer.write, bundle, values, proba=proba, escape=safe)
+        return _write_lines(sys.stdout.buffer.write, bundle, parts, names, safe)
     with outputs.replacing(path, force=force) as new:
         if path.suffix.lower() == ".csv":
             with new.open("wb") as file:
-                return _write_lines(file.write, bundle, values, proba=proba, escape=safe)
-        return _write_parquet(new, bundle, values, proba=proba)
+                return _write_lines(file.write, bundle, parts, names, safe)
+        return _write_parquet(new, bundle, parts, names)
 
 
-def columns(bundle: Bundle, *, proba: bool) -> list[str]:
+def columns(bundle: Bundle, *, proba: bool, files: bool = False) -> list[str]:
     """Names of the columns of predictions."""
-    return ["prediction", *(f"probability_{label}" for label in bundle.classes if proba)]
+    probabilities = [f"probability_{label}" for label in bundle.classes if proba]
+    return [*["file"] * files, "prediction", *probabilities]
 
 
 def _write_lines(
     write: Callable[[bytes], Any],
     bundle: Bundle,
-    values: Values,
-    *,
-    proba: bool,
+    parts: Parts,
+    names: Sequence[str],
     escape: Callable[[str], str],
 ) -> int:
     labels = np.array([cell(escape(label)) for label in bundle.classes], object)
-    values = iter(values)
-    first = list(islice(values, 1))  # what is wrong with the table comes before any output
-    write((",".join(cell(name) for name in columns(bundle, proba=proba)) + "\n").encode())
+    write((",".join(map(cell, names)) + "\n").encode())
+    proba = names[-1] != "prediction"
     rows = 0
-    for part in chain(first, values):
-        if len(part) == 0:
+    for values, files in parts:
+        if len(values) == 0:
             continue
-        write(("\n".join(_lines(part, labels, proba=proba)) + "\n").encode())
-        rows += len(part)
+        lines = _lines(values, labels, proba=proba)
+        if files:
+            lines = [f"{cell(escape(f))},{line}" for f, line in zip(files, lines, strict=True)]
+        write(("\n".join(lines) + "\n").encode())
+        rows += len(values)
     return rows
 
 
@@ -118,21 +132,18 @@ def _lines(part: NDArray[np.float64], labels: NDArray[Any], *, proba: bool) -> l
     return [form % (label, *row) for label, row in zip(chosen, part.tolist(), strict=True)]
 
 
-def _write_parquet(new: Path, bundle: Bundle, values: Values, *, proba: bool) -> int:
+def _write_parquet(new: Path, bundle: Bundle, parts: Parts, names: Sequence[str]) -> int:
     """By way of a csv file on disk, so that memory holds one part at a time."""
     import duckdb
 
     from nntune.data import ducks
 
-    first = "varchar" if bundle.classes else "double"
-    types = ", ".join(
-        f"{ducks.literal(name)}: '{'double' if place else first}'"
-        for place, name in enumerate(columns(bundle, proba=proba))
-    )
+    kinds = {"file": "varchar", "prediction": "varchar" if bundle.classes else "double"}
+    types = ", ".join(f"{ducks.literal(n)}: '{kinds.get(n, 'double')}'" for n in names)
     with TemporaryDirectory(prefix="nntune-", dir=new.parent) as folder:
         kept = Path(folder, "predictions")
         with kept.open("wb") as file:
-            rows = _write_lines(file.write, bundle, values, proba=proba, escape=str)
+            rows = _write_lines(file.write, bundle, parts, names, str)
         con = ducks.connect()
         try:
             con.execute(

@@ -75,13 +75,14 @@ class Predictor:
 
     def _values(self, data: Any) -> NDArray[np.float64]:
         doubts = Doubts()
-        parts = [self.values(table) for table in self._tables(data, doubts)]
+        parts = [self.values(table) for table in self.tables(data, doubts)]
         for sentence in doubts.sentences():
             warnings.warn(sentence, stacklevel=3)
         width = len(self.bundle.classes) or 1
         return np.concatenate(parts) if parts else np.empty((0, width))
 
-    def _tables(self, data: Any, doubts: Doubts) -> Iterator[Table]:
+    def tables(self, data: Any, doubts: Doubts) -> Iterator[Table]:
+        """What `predict` takes, in parts with the right columns; `doubts` takes what is odd."""
         if isinstance(data, str | Path):
             from nntune.data.chunks import chunks
 

@@ -67,7 +67,9 @@ def chunks(source: str, columns: Columns, doubts: Doubts) -> Iterator[Chunk]:
         yield Chunk(columns.fitted(read_whole(source), doubts))
         return
     if is_folder(source):
-        yield Chunk(columns.fitted(read_pictures(source, columns.image), doubts))
+        pictures = read_pictures(source, columns.image)
+        doubts.notes += pictures.notes
+        yield Chunk(columns.fitted(pictures, doubts))
         return
     with _opened(source) as (path, form, stream), closing(_connected()) as con:
         if form == "npz":

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
+from nntune.data.pictures import ENDINGS as PICTURES
 from nntune.data.request import ENDINGS
 from nntune.errors import DataError, did_you_mean, removed
 
@@ -139,6 +140,11 @@ def encoding(path: Path, name: str) -> str:
             return "utf-16"
         control = sum(head.count(bytes([c])) for c in range(32) if c not in b"\t\n\f\r\x1b")
         if 0 in head or control > len(head) // 100:
+            if name.lower().endswith(PICTURES):
+                raise DataError(
+                    f"{name} is one file; pictures are read from a folder, so name that in which "
+                    "it lies"
+                )
             raise DataError(f"{name} is not a text file; csv, tsv, jsonl, parquet and npz are read")
         block = head
         while block:

@@ -33,9 +33,15 @@ MOST_JUNK = 0.05
 
 @dataclass
 class Doubts:
-    """Cells that could not be read and count as missing: how many of each column, and one."""
+    """What to say of a table that is to be predicted.
+
+    Attributes:
+        cells: that could not be read and count as missing: how many of each column, and one.
+        notes: sentences on anything else.
+    """
 
     cells: dict[str, tuple[int, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, source: str, feature: Feature, count: int, total: int, example: str) -> None:
         """Note unreadable cells of a column.
@@ -55,11 +61,12 @@ class Doubts:
         self.cells[feature.column] = (before[0] + count, before[1])
 
     def sentences(self) -> list[str]:
-        """One for each column."""
-        return [
+        """One for each column, then the notes."""
+        cells = [
             f"column {name!r}: {count:,} unreadable cells (such as {example!r}) count as missing"
             for name, (count, example) in self.cells.items()
         ]
+        return [*cells, *self.notes]
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,7 @@ class Columns:
             cells, junk, example = fit_cells(table.columns[feature.column], feature, kind)
             doubts.add(table.name, feature, junk, filled(cells) + junk, example)
             fitted[feature.column] = cells
-        return Table(table.name, fitted)
+        return Table(table.name, fitted, files=table.files)
 
 
 def filled(cells: Cells) -> int:

@@ -5,7 +5,7 @@ else red, green and blue; --image gives another size or number of colours.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +40,8 @@ def read_pictures(source: str, size: str | None = None) -> Table:
         UsageError: the size is none.
     """
     folder = Path(source)
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in ENDINGS and path.is_file() and not path.name.startswith(".")
-    )
+    there = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    paths = [path for path in there if path.suffix.lower() in ENDINGS]
     if not paths:
         raise DataError(
             f"{source} is a folder without pictures; name one file in it, or a folder that has a "
@@ -55,10 +52,34 @@ def read_pictures(source: str, size: str | None = None) -> Table:
         f"x{place}": Numbers(column)
         for place, column in enumerate(np.ascontiguousarray(pixels.reshape(len(pixels), -1).T))
     }
-    parts = [path.relative_to(folder).parts for path in paths]
+    relative = [path.relative_to(folder) for path in paths]
+    parts = [path.parts for path in relative]
     classes = strings([each[0] if len(each) > 1 else None for each in parts])
     grid = Grid(pixels.shape[1], (pixels.shape[2], pixels.shape[3]))
-    return Table(folder.name, {**columns, TARGET: classes}, target=TARGET, grid=grid)
+    return Table(
+        folder.name,
+        {**columns, TARGET: classes},
+        target=TARGET,
+        notes=tuple(_left_out(folder, there, paths)),
+        grid=grid,
+        # The bytes of a name need not be text.
+        files=tuple(path.as_posix().encode("utf-8", "replace").decode() for path in relative),
+    )
+
+
+def _left_out(folder: Path, there: Sequence[Path], paths: Sequence[Path]) -> Iterator[str]:
+    """Sentences on files that are no pictures, and on sub-folders without any."""
+    others = sorted(set(there) - set(paths))
+    if others:
+        such = others[0].relative_to(folder).as_posix()
+        yield (
+            f"{len(others):,} file{'s' * (len(others) > 1)} of {folder.name} left out, such as "
+            f"{such!r}: only png and jpg are read"
+        )
+    used = {path.relative_to(folder).parts[0] for path in paths}
+    for name in sorted(p.name for p in folder.iterdir() if p.is_dir()):
+        if name not in used and not name.startswith("."):
+            yield f"sub-folder {name!r} of {folder.name} has no png or jpg files, so it is no class"
 
 
 def _sides(size: str) -> tuple[int, int, int]:
@@ -107,10 +128,10 @@ def _opened(path: Path, folder: Path, library: Any) -> "Image":
         with library.open(path) as picture:
             picture.load()
             return picture  # type: ignore[no-any-return]
-    except Exception as error:
+    except Exception:
         raise DataError(
-            f"{path.relative_to(folder)} of {folder.name} cannot be read as a picture: "
-            f"{type(error).__name__}"
+            f"{path.relative_to(folder)} of {folder.name} cannot be read as a picture; "
+            "take it out, or put a whole png or jpg file in its place"
         ) from None
 
 

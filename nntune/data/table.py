@@ -103,6 +103,7 @@ class Table:
         headerless: the columns were named by position.
         notes: what reading noticed, in sentences.
         grid: how the columns beside the target form images or series, if they do.
+        files: path of each row's picture within its folder, if the source is one.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Table:
     headerless: bool = False
     notes: tuple[str, ...] = field(default=())
     grid: Grid | None = None
+    files: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
