@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import nntune
+from nntune.report.configuration import configuration, edge_names
 from nntune.space import Space, parse
 from nntune.study import Definition, Outcome, View, open_writer, read
 from nntune.verdict.findings import Finding, findings
@@ -102,6 +104,38 @@ def test_a_best_value_at_an_edge_is_found(made: Made) -> None:
     ]
 
 
+@pytest.mark.parametrize(("rate", "gauge"), [(0.02, f"{'·' * 23}>"), (2e-4, f"<{'·' * 23}")])
+def test_a_best_value_outside_of_a_narrowed_range_lies_at_no_end(
+    made: Made, rate: float, gauge: str
+) -> None:
+    made.add(0.3, lr=rate)
+    view = made.view()
+    narrow = replace(view.definition, space={**SPACE, "lr": "1e-3:1e-2:log"})
+    view = replace(view, definition=narrow)
+    assert findings(view) == [
+        Finding(
+            "outside",
+            f"lr {rate} lies outside of 1e-3:1e-2:log, the present range; it was drawn from an "
+            "earlier one.",
+            "",
+        )
+    ]
+    params = {"lr": rate, "units": 32, "dropout": 0.25, "epochs": 100}
+    assert edge_names(view.space, params) == {}
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(configuration(view.space, params))
+    of_rate, of_units, *_ = capture.get().splitlines()[1:]
+    assert gauge in of_rate
+    assert of_rate.index("1e-3:1e-2:log") == of_units.index("16,32,64")
+
+
+def test_a_zero_of_an_earlier_range_lies_outside_of_one_without() -> None:
+    after = parse("l2", "1e-6:1e-2:log")
+    assert (after.beyond(0.0), after.edge(0.0)) == ("low", None)
+    assert parse("l2", "0,1e-6:1e-2:log").beyond(0.0) is None
+
+
 def test_a_training_that_was_cut_off_while_it_improved_is_found(made: Made) -> None:
     made.add(0.01, curve=[1 / epoch for epoch in range(1, 101)], epoch=100, reason="epochs")
     (found,) = findings(made.view())
@@ -183,6 +217,27 @@ def test_few_validation_rows_are_found(tmp_path: Path, rows: int, expected: list
     made = Made(tmp_path / "made.db", replace(DEFINITION, data=data))
     made.add(0.3)
     assert names(made.view()) == expected
+
+
+@pytest.mark.parametrize(
+    ("request_", "flag", "advice"),
+    [
+        ({}, "--cv 5", "--cv 5 validates on all of training and validation, in a new study."),
+        ({"group": "day"}, "--cv 5", "--cv 5 (with 5 groups or more) validates on all of training "
+         "and validation, in a new study."),
+        ({"valid": "v.csv"}, "--valid", "--valid with more rows says more."),
+        ({"time": "day"}, "", "only a longer table says more."),
+        ({"lags": 4}, "", "only a longer table says more."),
+    ],
+)  # fmt: skip
+def test_of_few_validation_rows_folds_are_advised_where_they_are_possible(
+    tmp_path: Path, request_: dict[str, Any], flag: str, advice: str
+) -> None:
+    data = {**DEFINITION.data, "counts": {"train": 200, "valid": 50}, "request": request_}
+    made = Made(tmp_path / "made.db", replace(DEFINITION, data=data))
+    made.add(0.3)
+    sentence = "the value rests on 50 validation rows: small differences mean nothing; "
+    assert findings(made.view()) == [Finding("small", sentence + advice, flag)]
 
 
 def plain(row: int) -> str:

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from nntune.report.drawing import grid
 from nntune.report.wording import plain
-from nntune.space import Space
+from nntune.space import Hyperparameter, Space, Value
 from nntune.study import Listed, Trial
 
 _GAUGE = 24  # characters of the picture of a range
@@ -29,12 +29,15 @@ def configuration(space: Space, params: dict[str, Any]) -> Table:
     for each in space.of(params.get("model")):
         is_fixed = each.fixed and params[each.name] == each.choices[0]  # it may have had a range
         text = "fixed" if is_fixed else each.text
-        place = each.position(params[each.name])
-        table.add_row(each.name, plain(params[each.name]), _gauge(place), text)
+        table.add_row(each.name, plain(params[each.name]), _gauge(each, params[each.name]), text)
     return table
 
 
-def _gauge(position: float | None) -> str:
+def _gauge(each: Hyperparameter, value: Value) -> str:
+    if side := each.beyond(value):
+        rest = "·" * (_GAUGE - 1)
+        return f"<{rest}" if side == "low" else f"{rest}>"
+    position = each.position(value)
     if position is None:
         return ""
     place = round(position * (_GAUGE - 1))

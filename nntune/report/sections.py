@@ -161,6 +161,8 @@ def _winner(view: View) -> Section:
 def _stands(view: View, name: str, value: Any) -> str:
     """Where in its range, in words."""
     each = view.space[name]
+    if each.beyond(value):
+        return "outside of it"
     if edge := each.edge(value):
         return f"at the {edge} end"
     place = each.position(value)

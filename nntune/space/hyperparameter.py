@@ -93,13 +93,22 @@ class Hyperparameter:
         steps = (value - self.low) / self.step if self.step else 0.0
         return abs(steps - round(steps)) < 1e-8
 
+    def beyond(self, value: Value) -> Literal["low", "high"] | None:
+        """The end of the range that a value lies outside of, as one of an earlier range may."""
+        if self.choices or isinstance(value, str) or (self.zero and value == 0):
+            return None
+        return "low" if value < self.low else "high" if value > self.high else None
+
     def edge(self, value: Value) -> Literal["low", "high"] | None:
         """The end of the range that a value lies at, so that a wider range may hold a better one.
 
         At an end is within 5 % of the range, in logarithms for a log range, or the first or last
-        of three or more numbers to choose from. An end that no network can pass is none.
+        of three or more numbers to choose from. An end that no network can pass is none, and a
+        value outside of the range lies at no end.
         """
         if isinstance(value, str) or 0 < len(self.choices) < 3 or (self.zero and value == 0):
+            return None
+        if self.beyond(value):
             return None
         scale = math.log if self.log else float
         low, high = scale(self.low), scale(self.high)

@@ -56,8 +56,16 @@ def findings(view: View) -> list[Finding]:
 
 def _edges(space: Sequence[Hyperparameter], params: dict[str, Any]) -> Iterator[Finding]:
     for each in space:
-        edge = each.edge(params[each.name]) if each.name in params else None
-        if edge:
+        if each.name not in params:
+            continue
+        if each.beyond(params[each.name]):
+            yield Finding(
+                "outside",
+                f"{each.name} {plain(params[each.name])} lies outside of {each.text}, the present "
+                "range; it was drawn from an earlier one.",
+                "",
+            )
+        if edge := each.edge(params[each.name]):
             # Optuna keeps the choices of a parameter for good; a range may grow within a study.
             how = "in a new study (--study NAME)" if each.choices else "with --update-space"
             flag = " ".join(flag_of(each.name, each.widened(edge)))
@@ -210,13 +218,24 @@ def _noisy(metric: str, found: dict[str, Any] | None) -> Iterator[Finding]:
 
 
 def _small(view: View) -> Iterator[Finding]:
-    if view.validated < _SMALL and view.folds == 1:
-        yield Finding(
-            "small",
-            f"the value rests on {view.validated} validation rows: small differences mean "
-            "nothing; --cv 5 validates on all of training and validation, in a new study.",
-            "--cv 5",
-        )
+    if view.validated >= _SMALL or view.folds > 1:
+        return
+    request = view.definition.data.get("request", {})
+    if request.get("valid"):  # beside it, and in time, there are no folds
+        flag, more = "--valid", "--valid with more rows says more."
+    elif request.get("time") or request.get("lags"):
+        flag, more = "", "only a longer table says more."
+    else:
+        condition = " (with 5 groups or more)" * bool(request.get("group"))
+        flag, more = "--cv 5", (
+            f"--cv 5{condition} validates on all of training and validation, in a new study."
+        )  # fmt: skip
+    yield Finding(
+        "small",
+        f"the value rests on {view.validated} validation rows: small differences mean nothing; "
+        f"{more}",
+        flag,
+    )
 
 
 def _of_the_data(view: View) -> Iterator[Finding]:
