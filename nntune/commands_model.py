@@ -6,7 +6,7 @@ import shlex
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,11 @@ from nntune import outputs
 from nntune.errors import UsageError
 from nntune.options import Database, Json, Network, StudyName, allow, study_named, writing
 from nntune.wording import harmless
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nntune.bundle.evaluation import Evaluation
 
 BundleFile = Annotated[
     Path, typer.Argument(metavar="BUNDLE", show_default=False, help="Made by nntune refit.")
@@ -125,6 +130,7 @@ def predict(
     from nntune import bundle as bundles
     from nntune.bundle import output as predictions
     from nntune.data.fitting import Doubts
+    from nntune.data.target import listed
 
     if output is not None:
         predictions.check(output, force=force)
@@ -137,12 +143,13 @@ def predict(
     parts = (predictions.Part(predictor.values(table), table.files) for table in tables)
     with writing() if output is None else nullcontext():
         predictions.write(output, predictor.bundle, parts, proba=proba, force=force)
-    changed = [c for c in predictor.bundle.classes if predictions.safe(c) != c]
+    changed = [repr(c) for c in predictor.bundle.classes if predictions.safe(c) != c]
     notes = doubts.sentences()
-    if changed and (output is None or output.suffix == ".csv"):
+    if changed and (output is None or output.suffix.lower() == ".csv"):
+        many = len(changed) > 1
         notes.append(
-            f"class {changed[0]!r} begins like a formula of a spreadsheet; "
-            "in csv it is written with a ' before it"
+            f"class{'es' * many} {listed(changed)} begin{'s' * (not many)} like a formula of a "
+            f"spreadsheet; in csv {'they are' if many else 'it is'} written with a ' in front"
         )
     for note in notes:
         print(harmless(f"note: {note}"), file=sys.stderr)
@@ -173,11 +180,17 @@ def evaluate(
         _print_json("nntune.evaluate/1", rows=found.rows, dropped=found.dropped, metrics=known)
         return
     width = max(map(len, found.metrics))
-    dropped = f", {found.dropped:,} without a target left out" if found.dropped else ""
     with writing():
-        print(f"{'rows':{width}}  {found.rows:,}{dropped}")
+        print(f"{'rows':{width}}  {found.rows:,}{''.join(_left_out(found))}")
         for name, value in found.metrics.items():
             print(f"{name:{width}}  {'-' if math.isnan(value) else f'{value:.4g}'}")
+
+
+def _left_out(found: "Evaluation") -> "Iterator[str]":
+    if targetless := found.dropped - found.pastless:
+        yield f", {targetless:,} without a target left out"
+    if found.pastless:
+        yield f", {found.pastless:,} without their whole past left out"
 
 
 def _print_json(schema: str, **values: Any) -> None:

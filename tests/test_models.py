@@ -221,6 +221,15 @@ def test_a_forecast_looks_at_the_rows_before_it_and_beyond_the_last_one(tmp_path
     assert abs(values[90] - (np.sin(30) + 5)) < 0.4
     rows = json.loads(run("evaluate", bundle, source, "--json"))
     assert (rows["rows"], rows["dropped"]) == (84, 6)
+    assert run("evaluate", bundle, source).startswith(
+        "rows  84, 6 without their whole past left out"
+    )
+    told = run("evaluate", bundle, tmp_path / "next.csv").splitlines()[0]
+    assert told == "rows  84, 1 without a target left out, 6 without their whole past left out"
+    with pytest.warns(UserWarning, match="6 rows lack some of the last 6 values of y: the network"):
+        Predictor(read(bundle)).predict(tmp_path / "next.csv")
+    invoked = RUN.invoke(app, ["predict", str(bundle), source])
+    assert invoked.stderr.startswith("note: 6 rows lack some of the last 6 values of y")
     last = head.splitlines()
     last[-1] = "89,1000,a"  # what is to be forecast is no feature of it
     Path(tmp_path / "other.csv").write_text("\n".join(last) + "\n")

@@ -25,12 +25,14 @@ class Evaluation:
     Attributes:
         rows: that had a target.
         dropped: rows without one, or without the past that the network looks back at.
+        pastless: those of the dropped rows that have a target.
         metrics: name to value; nan where one is not defined, such as auc with one class.
         notes: sentences on what could not be read, and on rows that it learnt from.
     """
 
     rows: int
     dropped: int
+    pastless: int
     metrics: dict[str, float]
     notes: tuple[str, ...]
 
@@ -53,12 +55,14 @@ def evaluate(bundle: Bundle, source: str, target: str | None = None) -> Evaluati
         features=[*predictor.columns.features, truth.feature],
         kinds=truth.kinds,
     )
-    values, known, dropped = [], [], 0
+    values, known, dropped, pastless = [], [], 0, 0
     for table in _tables(source, columns, doubts):
         y = truth.of(table)
         there = ~np.isnan(y)
         if columns.history is not None:
-            there &= columns.history.known(table)
+            past = columns.history.known(table)
+            pastless += int(np.count_nonzero(there & ~past))
+            there &= past
         dropped += int(np.count_nonzero(~there))
         values.append(predictor.values(table)[there])
         known.append(y[there])
@@ -66,7 +70,8 @@ def evaluate(bundle: Bundle, source: str, target: str | None = None) -> Evaluati
         raise DataError(f"{source} has no row with a value of {truth.feature.column}")
     y = np.concatenate(known)
     metrics = score(bundle.task, np.concatenate(values), y, metrics_of(bundle.task))
-    return Evaluation(len(y), dropped, metrics, (*doubts.sentences(), *_learnt(bundle, source)))
+    notes = (*doubts.sentences(), *_learnt(bundle, source))
+    return Evaluation(len(y), dropped, pastless, metrics, notes)
 
 
 def _learnt(bundle: Bundle, source: str) -> Iterator[str]:

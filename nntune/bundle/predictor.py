@@ -83,6 +83,17 @@ class Predictor:
 
     def tables(self, data: Any, doubts: Doubts) -> Iterator[Table]:
         """What `predict` takes, in parts with the right columns; `doubts` takes what is odd."""
+        history = self.columns.history
+        for table in self._tables(data, doubts):
+            if history is not None and (gaps := history.gaps(table)):
+                doubts.notes.append(
+                    f"{gaps:,} row{'s lack' if gaps > 1 else ' lacks'} some of the last "
+                    f"{history.steps:,} values of {history.columns[0]}: the network guesses there, "
+                    "and nntune evaluate leaves rows without their past out"
+                )
+            yield table
+
+    def _tables(self, data: Any, doubts: Doubts) -> Iterator[Table]:
         if isinstance(data, str | Path):
             from nntune.data.chunks import chunks
 

@@ -65,6 +65,12 @@ class History:
         first = table.columns[f"{self.columns[0]} -{self.steps}"]
         return ~np.isnan(numbers(first))
 
+    def gaps(self, table: Table) -> int:
+        """How many rows of such a table lack some of the target's past."""
+        lags = range(1, self.steps + 1)
+        past = [numbers(table.columns[f"{self.columns[0]} -{lag}"]) for lag in lags]
+        return int(np.isnan(past).any(0).sum())
+
     def rows(self, table: Table) -> Rows:
         """Rows that have their whole past in the table, ascending."""
         return np.sort(order_of(table, self.time)[self.steps :])
