@@ -282,6 +282,23 @@ def test_a_script_reads_dates_truths_and_other_formats_alike(
     assert (names["y"].numpy() == learnt.train.y).all()
 
 
+@pytest.mark.parametrize("classes", [("no", "yes"), ("0", "1")])
+def test_a_script_leaves_out_rows_without_a_class_as_the_search_does(
+    classes: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"{i * 37 % 100 / 7},{classes[i % 3 == 0] if i % 10 else ''}" for i in range(100)]
+    (tmp_path / "gaps.csv").write_text("\n".join(["a,y", *rows]))
+    request = Request(str(tmp_path / "gaps.csv"), "y")
+
+    names = until_training(
+        pytorch_script(network(request), request.source, "script.py"), monkeypatch
+    )
+
+    learnt = load_rows(request, "train")
+    assert (names["y"].numpy() == learnt.train.y).all()
+    assert names["x"].numpy() == pytest.approx(learnt.train.x, abs=1e-5)
+
+
 def test_a_script_of_a_study_with_groups_is_refused() -> None:
     untrained = network(PENGUINS)
     found = replace(untrained, data={**untrained.data, "group": "island"})

@@ -233,14 +233,14 @@ def encode(train, table):
 TARGET_WORD = '''
 def target(table):
     """Places of the classes; -1 is missing."""
-    return pd.Categorical(text(table[TARGET])LOWER, categories=CLASSES).codes.astype(np.int64)
+    return pd.Index(CLASSES).get_indexer(text(table[TARGET])LOWER).astype(np.int64)
 
 
 '''
 TARGET_CODE = '''
 def target(table):
     """Places of the classes; -1 is missing."""
-    return pd.Categorical(number(table[TARGET]), categories=CLASSES).codes.astype(np.int64)
+    return pd.Index(CLASSES).get_indexer(number(table[TARGET])).astype(np.int64)
 
 
 '''
