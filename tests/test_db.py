@@ -215,3 +215,4 @@ def test_where_nothing_can_be_read_the_file_stays_as_it_is(path: Path) -> None:
     with pytest.raises(DatabaseError, match="no study in it can be read"):
         repair(path)
     assert path.read_bytes() == rest
+    assert list(path.parent.glob("*.backup-*")) == []  # it would hold the same

@@ -4,7 +4,8 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from filecmp import cmp
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,8 +52,7 @@ def repair(path: Path) -> Mended:
     problems = check(path)
     if not problems:
         return Mended(None, (), ())
-    with locked(path), faults(path, "cannot be repaired"):
-        backup = backed_up(path)
+    with locked(path), faults(path, "cannot be repaired"), _behind_backup(path) as backup:
         if _is_damaged(path):
             _rescue(path)
         done = [problem.sentence for problem in problems if problem.can_be_repaired]
@@ -74,13 +74,38 @@ def upgrade(path: Path) -> Mended:
         behind = [] if "nntune_study" in absent else list(_behind(connection))
     if not absent and not behind:
         return Mended(None, (), ())
-    with locked(path), faults(path, "cannot be upgraded"):
-        backup = backed_up(path)
-        with closing(_connected(path)) as connection:
-            connection.executescript(f"BEGIN; {TABLES} COMMIT;")
-            connection.execute("UPDATE nntune_study SET schema = ?", (SCHEMA,))
+    with (
+        locked(path),
+        faults(path, "cannot be upgraded"),
+        _behind_backup(path) as backup,
+        closing(_connected(path)) as connection,
+    ):
+        connection.executescript(f"BEGIN; {TABLES} COMMIT;")
+        connection.execute("UPDATE nntune_study SET schema = ?", (SCHEMA,))
     made = [f"table {name} made" for name in absent]
     return Mended(backup, (*made, *(f"study '{name}' brought to {SCHEMA}" for name in behind)), ())
+
+
+@contextmanager
+def _behind_backup(path: Path) -> Iterator[Path]:
+    """A backup, taken away again if the work fails and has left the file as it was."""
+    backup = backed_up(path)
+    try:
+        yield backup
+    except BaseException:
+        pairs = [
+            (path.with_name(path.name + e), backup.with_name(backup.name + e)) for e in _BESIDE
+        ]
+        if all(_same(now, before) for now, before in pairs):
+            for _, before in pairs:
+                before.unlink(missing_ok=True)
+        raise
+
+
+def _same(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return cmp(one, other, shallow=False)
+    return one.exists() == other.exists()
 
 
 def backed_up(path: Path) -> Path:
