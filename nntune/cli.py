@@ -5,6 +5,7 @@ answer at once.
 """
 
 import errno
+import math
 import signal
 import sys
 import time
@@ -132,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         if not _signals:
             raise
         if not isinstance(error, _ToldExit):
-            print("nntune: interrupted; what was written is whole.", file=sys.stderr)
+            print(f"nntune: {_end()}; what was written is whole.", file=sys.stderr)
         sys.exit(128 + _signals[0])
     sys.exit(0)
 
@@ -157,6 +158,10 @@ class _Stopped(KeyboardInterrupt):
 
 class _ToldExit(SystemExit):
     """The end after a signal, of which the user has been told."""
+
+
+def _end() -> str:
+    return "interrupted" if _signals[0] == signal.SIGINT else "terminated"
 
 
 def _note(number: int, frame: FrameType | None) -> None:
@@ -266,7 +271,8 @@ def search(
     ] = None,
     duration: Annotated[
         str | None,
-        option("--time", panel=BUDGET, metavar="DURATION", help="Such as 90s, 10m, 1.5h."),
+        option("--time", panel=BUDGET, metavar="DURATION",
+               help="Such as 90s, 10m, 1.5h; a bare number is seconds."),
     ] = None,
     max_memory: Annotated[
         str | None,
@@ -429,9 +435,8 @@ def _run_search(run: "Callable[[], View]", as_json: bool) -> None:
     except BaseException:
         if not _signals:
             raise
-        what = "interrupted" if _signals[0] == signal.SIGINT else "terminated"
         again = "all finished trials are kept, the same command goes on from here"
-        print(f"nntune: {what}; {again}.", file=sys.stderr)
+        print(f"nntune: {_end()}; {again}.", file=sys.stderr)
         raise _ToldExit from None
     answer(lambda: report.best(view), lambda: report.best_json(view), as_json)
 
@@ -644,10 +649,11 @@ def _seconds(flag: str, text: str) -> float:
     try:
         seconds = float(number) * units[unit]
     except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e9:
-        raise UsageError(f"{flag} {text or repr(text)}: say how long, such as 90s, 10m or 1.5h.")
-    return seconds
+        seconds = math.nan
+    if 0 < seconds < 1e9:
+        return seconds
+    what = "a duration is above 0" if seconds <= 0 else "say how long"
+    raise UsageError(f"{flag} {text or repr(text)}: {what}, such as 90s, 10m or 1.5h.")
 
 
 def _command() -> str:

@@ -336,6 +336,12 @@ def _check(options: Options) -> None:
     samplers.check(options.sampler)
     if options.request.cv == 1:
         raise UsageError("--cv 1: one fold has nothing to be validated on; --cv takes 2 or more.")
+    if options.until is not None and not math.isfinite(options.until):
+        raise UsageError(f"--until {options.until}: a number is needed, such as 0.1.")
+    if options.study is not None and not options.study.strip():
+        raise UsageError(
+            f"--study {options.study!r}: a name is needed; without --study it is that of the data."
+        )
     if "/" in (options.study or ""):
         raise UsageError(
             f"--study {options.study}: a name has no slash; --db FILE says where the study is kept."

@@ -37,6 +37,7 @@ FILES: list[tuple[str, bytes | str, str]] = [
     ("same.csv", two(["a"] * 50), f"column y of same.csv is 'a' {NOTHING}"),
     ("same.csv", two([1] * 50), f"column y of same.csv is '1' {NOTHING}"),
     ("gone.csv", two([""] * 50), "gone.csv has 0 rows with a target; 10 are the least"),
+    ("onerow.csv", two(["a"]), "onerow.csv has 1 row with a target; 10 are the least"),
     ("three.csv", two(["a", "b", "a"]), "three.csv has 3 rows with a target; 10 are the least"),
     ("names.csv", two([f"n{i}" for i in range(50)]),
      "column y of names.csv has 50 different values in 50 rows; these are no classes: "
@@ -45,7 +46,7 @@ FILES: list[tuple[str, bytes | str, str]] = [
      "rare.csv: classes of column y need at least 3 rows each, and 'c' has 2; "
      "drop those rows or merge the classes"),
     ("inf.csv", two(["inf", *range(50)]),
-     "column y of inf.csv has infinite values; the target must be finite"),
+     "column y of inf.csv is infinite in row 1 of the data; the target must be finite"),
     ("large.csv", two([7e155, *range(50)]),
      "column y of large.csv holds 7e+155; a target is at most 1e+30 in size"),
     ("stray.csv", two(["abc", *range(50)]),
@@ -72,6 +73,8 @@ FILES: list[tuple[str, bytes | str, str]] = [
      "save plain numbers or strings"),
     ("a.npz", arrays(X=np.ones((5, 2)), y=np.ones(4)),
      "a.npz: X has 5 rows and y has shape (4,); they must agree"),
+    ("a.npz", arrays(X=np.ones((5, 2)), y=np.ones((5, 2))),
+     "a.npz: y has shape (5, 2); one column is predicted, so it needs shape (5,)"),
     ("a.npz", arrays(X=np.ones(5), y=np.ones(5)),
      "a.npz: X has shape (5,); it needs a row for each example"),
     ("a.npz", arrays(X=np.array([["u"]] * 5), y=np.ones(5)),

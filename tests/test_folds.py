@@ -143,8 +143,11 @@ def test_groups_stay_together_in_splits_and_folds_of_a_table(tmp_path: Path) -> 
     [
         (
             lambda source: Request(source, "y", cv=99),
-            "--cv 99: every fold needs a row of each class and a group of its own; a.csv has "
-            "enough for 96",
+            "--cv 99: every fold needs a row; a.csv has enough for 96",
+        ),
+        (
+            lambda source: Request(source, "y", group="who", cv=99),
+            "--cv 99: every fold needs a row and a group of its own; a.csv has enough for 32",
         ),
         (
             lambda source: Request(source, "y", cv=3, valid=source),

@@ -219,6 +219,16 @@ def test_a_sleep_a_lock_and_a_closed_terminal_change_nothing(
     assert facts(folder) == undisturbed
 
 
+def test_a_terminated_start_says_so(folder: Path) -> None:
+    process = started(folder)
+    wait_until_it_listens(process)
+    os.killpg(process.pid, signal.SIGTERM)
+    code, messages = ended(process)
+    assert code == 143
+    assert "terminated; " in messages
+    assert "interrupted" not in messages
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.2, 0.6, 1.2])
 def test_an_interrupted_start_leaves_no_traceback(folder: Path, delay: float) -> None:
     process = started(folder)

@@ -149,6 +149,10 @@ def _arrays(path: Path, name: str) -> dict[str, Array]:
 def _table(x: Array, y: Array, name: str) -> Table:
     if x.ndim < 2 or len(x) == 0:
         raise DataError(f"{name}: X has shape {x.shape}; it needs a row for each example")
+    if y.ndim > 1 and y.size != len(y) == len(x):
+        raise DataError(
+            f"{name}: y has shape {y.shape}; one column is predicted, so it needs shape ({len(x)},)"
+        )
     if y.squeeze().ndim != 1 or len(y) != len(x):
         raise DataError(f"{name}: X has {len(x)} rows and y has shape {y.shape}; they must agree")
     if x.dtype.kind not in "biuf":

@@ -335,7 +335,10 @@ def _warnings(plan: Plan, doubts: tuple[findings.Doubt, ...]) -> tuple[str, ...]
     notes = [*table.notes]
     if table.rows > len(plan.kept):
         what = f"without {plan.target.name}" + " or its past" * bool(plan.request.lags)
-        notes.append(f"{table.rows - len(plan.kept):,} rows {what} are dropped")
+        count = table.rows - len(plan.kept)
+        notes.append(
+            f"{count:,} row{'s' * (count > 1)} {what} {'are' if count > 1 else 'is'} dropped"
+        )
     seen, all_rows = (len(p.train) + len(p.valid) for p in (plan.parts, plan.whole))
     if seen < all_rows:
         notes.append(

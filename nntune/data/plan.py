@@ -88,7 +88,7 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
     if len(table.columns) < 2:
         raise DataError(f"{table.name} has one column; a target and at least one other are needed")
     kept = _kept(table, name, history)
-    target = target_of(name, table.columns[name].take(kept), request.task, table.name)
+    target = target_of(name, table.columns[name].take(kept), request.task, table.name, kept)
     y = target.values(table.columns[name].take(kept), table.name)
     beside = partial(_beside, name, request=request, left_out=left_out, history=history)
     valid = beside(request.valid) if request.valid else table
@@ -163,7 +163,8 @@ def _check_options(table: Table, request: Request, target: str) -> None:
         raise UsageError(
             "--cv makes folds of the rows and --valid gives a split; choose one of them"
         )
-    for one, other in combinations(ASKED, 2):
+    asked["ignore"] = set(request.ignore)
+    for one, other in combinations(asked, 2):
         if both := asked[one] & asked[other]:
             raise UsageError(f"{min(both)} is in --{one} and in --{other}; it can be one of them")
 
@@ -281,9 +282,10 @@ def _folds(rows: _Rows, parts: Parts, *, given: bool) -> tuple[Fold, ...]:
     groups = None if groups is None else groups[here]
     most = _most_folds(classes, groups, len(kept))
     if count > most:
+        needs = "a row of each class" if rows.target.classes else "a row"
+        needs += "" if groups is None else " and a group of its own"
         raise UsageError(
-            f"--cv {count}: every fold needs a row of each class and a group of its own; "
-            f"{rows.table.name} has enough for {most}"
+            f"--cv {count}: every fold needs {needs}; {rows.table.name} has enough for {most}"
         )
     if groups is None:
         return folds(kept, classes, rows.request.seed, count)

@@ -117,8 +117,8 @@ def _spells_numbers(cells: Strings) -> bool:
     return bool(not junk.any() and not np.isnan(values).all())
 
 
-def target_of(name: str, cells: Cells, task: str, source: str) -> Target:
-    """Find the task and the classes in the cells that have a value.
+def target_of(name: str, cells: Cells, task: str, source: str, rows: Rows) -> Target:
+    """Find the task and the classes in the cells that have a value, of these rows of the table.
 
     Raises:
         DataError: too few rows, one value only, values that are too large, or no fit to the task
@@ -126,7 +126,8 @@ def target_of(name: str, cells: Cells, task: str, source: str) -> Target:
     """
     if len(cells) < FEWEST_ROWS:
         raise DataError(
-            f"{source} has {len(cells)} rows with a target; {FEWEST_ROWS} are the least"
+            f"{source} has {len(cells)} row{'s' * (len(cells) != 1)} with a target; "
+            f"{FEWEST_ROWS} are the least"
         )
     if isinstance(cells, Dates):
         raise DataError(
@@ -137,8 +138,11 @@ def target_of(name: str, cells: Cells, task: str, source: str) -> Target:
     if not numeric and task in ("auto", "regression"):
         _refuse_stray_words(name, labels(cells), source)
     values = numbers(cells, style) if numeric else np.empty(0)
-    if np.isinf(values).any():
-        raise DataError(f"column {name} of {source} has infinite values; the target must be finite")
+    if (endless := np.isinf(values)).any():
+        raise DataError(
+            f"column {name} of {source} is infinite in row {rows[endless.argmax()] + 1:,} of the "
+            "data; the target must be finite"
+        )
     if len(values) and (largest := values[np.nanargmax(np.abs(values))]) and abs(largest) > LARGEST:
         raise DataError(
             f"column {name} of {source} holds {largest:g}; a target is at most {LARGEST:g} in size"
