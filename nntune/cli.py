@@ -6,6 +6,7 @@ answer at once.
 
 import errno
 import math
+import os
 import signal
 import sys
 import time
@@ -109,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits; a user's mistake is one sentence on stderr."""
     _signals.clear()
     _on_signals(_stop)
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # the pictures of ranges are not ASCII
@@ -136,6 +138,17 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             print(f"nntune: {_end()}; what was written is whole.", file=sys.stderr)
         sys.exit(128 + _signals[0])
     sys.exit(0)
+
+
+def _open_closed_streams() -> None:
+    """Standard streams that were closed, as by `>&-`, lead nowhere.
+
+    Python has None for them, and the next file that is opened, such as the study, would stand
+    where libraries print.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # it takes the lowest number that is free, its own
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _is_in_a_removed_folder(error: OSError) -> bool:

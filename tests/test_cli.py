@@ -462,6 +462,24 @@ def test_a_damaged_study_is_not_said_to_be_missing(made: Path, nntune: Command) 
     assert "cut.db" in err
 
 
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [("best >&-", 0), ("best --json >&-", 0), ("space >&-", 0), ("best absent 2>&-", 4),
+     ("data - <&- >&- 2>&-", 3)],
+)  # fmt: skip
+def test_a_closed_stream_is_no_error(made: Path, line: str, code: int) -> None:
+    words = f"{shlex.join(NNTUNE)} {line}"
+    run = subprocess.run(words, shell=True, capture_output=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (code, b"", b"")
+
+
+def test_a_search_without_standard_output_is_kept(folder: Path) -> None:
+    words = [*NNTUNE, "search", str(PENGUINS), "-t", "species", *SHORT, "--quiet"]
+    run = subprocess.run(f"{shlex.join(words)} >&-", shell=True, capture_output=True, check=False)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert len(study.read(Path("studies/penguins.db")).trials(state="complete")) > 0
+
+
 def test_a_terminal_of_few_characters_gets_what_it_can_show(made: Path) -> None:
     run = subprocess.run(
         [*NNTUNE, "best"],
