@@ -130,7 +130,7 @@ def _toml(source: str, db: str | None, trial: int | None) -> tuple[bytes, str]:
     """Of a bundle if the file is one, else of a study."""
     from nntune import bundle
     from nntune.export.configuration import space_toml
-    from nntune.space import Space, explicit, parse
+    from nntune.space import explicit
 
     if db is None and Path(source).is_file() and not source.endswith(".db"):
         found = bundle.read(source)
@@ -144,9 +144,7 @@ def _toml(source: str, db: str | None, trial: int | None) -> tuple[bytes, str]:
         chosen = view.best() if trial is None else view.trial(trial)
         if chosen is None:
             raise NotFoundError(f"study '{view.name}' has no trial with a value yet.")
-        ranges = view.definition.space
-        space = Space(tuple(parse(each, text) for each, text in ranges.items()))
-        params, number, name = space.params(chosen.params), chosen.number, view.name
+        params, number, name = view.space.params(chosen.params), chosen.number, view.name
     text = space_toml(explicit(params), f"trial #{number} of {name}")
     return text.encode(), f"the configuration of trial #{number}, for nntune search --space"
 

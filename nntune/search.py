@@ -12,6 +12,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from nntune.errors import AllFailedError
@@ -95,8 +96,10 @@ class Search:
         queue: Sequence[Mapping[str, Value]] = (),
     ) -> None:  # fmt: skip
         self.stopped, self._queue = "", queue
-        self._writer, self._space, self._problem, self._workers = writer, space, problem, workers
+        self._writer, self._problem, self._workers = writer, problem, workers
         self._definition: Definition = writer.definition
+        # What a killed search left may be of families that are drawn no more.
+        self._space = replace(space, past=self._definition.whole_space.past)
         training = self._definition.training
         self._product = training["product"]
         known = {**training, "first": self._definition.first}

@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,14 @@ def make(
             writer.begin(first // 8, [(n, p, {k: distributions[k] for k in p}) for n, p in kept])
             writer.report([_outcome(n, p) for n, p in asked if n != trials - 1])
     return read(path)
+
+
+def updated(view: View, space: Space) -> View:
+    """The study as --update-space leaves it."""
+    ranges = {each.name: each.text for each in space.hyperparameters}
+    other = replace(view.definition, space=ranges)
+    open_writer(view.path, view.name, other, update_space=True).close()
+    return read(view.path, view.name)
 
 
 def _draws(space: Space, trials: int, luck: random.Random) -> list[dict[str, Any]]:

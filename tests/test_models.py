@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import duckdb
 import numpy as np
 import pytest
 import torch
+from made_studies import make, updated
 from torch import nn
 from typer.testing import CliRunner
 
@@ -18,11 +20,11 @@ from nntune.cli import app
 from nntune.data import reading
 from nntune.data.fitting import Doubts
 from nntune.data.table import Table
-from nntune.errors import DataError, UsageError
+from nntune.errors import DataError, RefusedError, UsageError
 from nntune.families import Grid
 from nntune.search import Budget, Plan, Search
 from nntune.session import search
-from nntune.space import RULES, build
+from nntune.space import RULES, Space, build
 from nntune.study import Definition, View
 from nntune.tpe import BatchTPESampler, Observation, sobol
 from nntune.trials import Problem
@@ -48,21 +50,23 @@ def arrays() -> dict[str, np.ndarray]:
     return {"x": x[:44], "y": y[:44], "x_valid": x[44:], "y_valid": y[44:]}
 
 
-def opened(path: Path) -> study.Writer:
+def opened(path: Path, space: Space = SPACE) -> study.Writer:
     made = Definition(
-        data={}, space={each.name: each.text for each in SPACE.hyperparameters},
+        data={}, space={each.name: each.text for each in space.hyperparameters},
         metric="log_loss", direction="minimize", seed=7, sampler="tpe", pruner="halving",
         training={**PLAN._asdict(), "product": "torch"}, versions={}, command="",
     )  # fmt: skip
-    return study.open_writer(path, "made", made)
+    return study.open_writer(path, "made", made, update_space=True)
 
 
-def searched(path: Path, workers: Workers, updates: int | None = None) -> View:
+def searched(
+    path: Path, workers: Workers, updates: int | None = None, space: Space = SPACE
+) -> View:
     """The study after a search, which is abandoned after so many updates."""
     problem = Problem(24, 44, 2, grid=SERIES)
-    with workers, opened(path) as writer:
+    with workers, opened(path, space) as writer:
         workers.share(arrays())
-        running = Search(writer, SPACE, problem, workers).run(Budget(18))
+        running = Search(writer, space, problem, workers).run(Budget(18))
         for place, _ in enumerate(running, 1):
             if place == updates:
                 break
@@ -102,6 +106,99 @@ def test_a_search_of_families_that_is_cut_ends_as_if_it_had_not_been(
     cut = searched(tmp_path / "cut.db", Workers(0), updates)
     assert facts(cut) != facts(whole)
     assert facts(searched(tmp_path / "cut.db", Workers(0))) == facts(whole)
+
+
+def of_one_family(model: str) -> Space:
+    """The space narrowed to it, all else unchanged."""
+    having = [name for name, rule in RULES.items() if model in rule.families]
+    kept = {each.name: each.text for each in SPACE.hyperparameters if each.name in having}
+    return build(kept | {"model": model}, grid=SERIES)
+
+
+def test_trials_stay_what_they_were_when_their_family_is_drawn_no_more(
+    whole: View, tmp_path: Path
+) -> None:
+    path = tmp_path / "narrow.db"
+    shutil.copy(whole.path, path)
+    opened(path, of_one_family("cnn")).close()
+
+    then = study.read(path)
+    assert facts(then) == facts(whole)
+    for trial in whole.trials():
+        assert then.space.params(trial.params) == whole.space.params(trial.params)
+
+
+def test_a_killed_search_goes_on_in_one_family_with_the_trials_of_all(
+    whole: View, tmp_path: Path
+) -> None:
+    path = tmp_path / "cut.db"
+    begun = searched(path, Workers(0), 1).counts()["running"]
+    then = searched(path, Workers(0), space=of_one_family("rnn"))
+
+    assert begun > 0
+    for ours, theirs in zip(facts(then)[:begun], facts(whole), strict=False):
+        assert ours[:-1] == theirs[:-1]  # of other best trials the weights stay
+    models = [then.space.params(t.params)["model"] for t in sorted(then.trials())]
+    assert set(models[:begun]) == {"mlp", "cnn", "rnn"}
+    assert set(models[begun:]) == {"rnn"}
+
+
+@pytest.mark.parametrize("model", ["cnn", "rnn"])
+def test_families_come_back_with_the_same_trials(whole: View, tmp_path: Path, model: str) -> None:
+    path = tmp_path / "back.db"
+    shutil.copy(whole.path, path)
+    opened(path, of_one_family(model)).close()
+    opened(path).close()
+
+    assert facts(study.read(path)) == facts(whole)
+
+
+def test_what_comes_back_with_its_family_keeps_its_value_or_is_refused(
+    whole: View, tmp_path: Path
+) -> None:
+    path = tmp_path / "back.db"
+    shutil.copy(whole.path, path)
+    opened(path, of_one_family("cnn")).close()
+    other = {each.name: each.text for each in SPACE.hyperparameters}
+    with pytest.raises(RefusedError, match="rnn_layers cannot become 2 in study 'made': it was "):
+        opened(path, build(other | {"rnn_layers": "2"}, grid=SERIES))
+
+    opened(path, build(other | {"rnn_layers": "1,2"}, grid=SERIES)).close()
+    for trial in study.read(path).trials():
+        is_rnn = trial.params["model"] == "rnn"
+        assert trial.params.get("rnn_layers") == (1 if is_rnn else None)
+
+
+@pytest.fixture(scope="module")
+def narrowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study whose best trial is of a family that is drawn no more."""
+    path = tmp_path_factory.mktemp("narrowed") / "made.db"
+    view = make(path, space=SPACE)
+    best = view.best()
+    assert best is not None
+    left = {"cnn": "rnn"}.get(str(best.params["model"]), "cnn")
+    updated(view, of_one_family(left))
+    return path
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["best", "best --json", "trials", "show 0", "compare 0 1", "importance",
+     "importance --evaluator fanova", "plot slice", "plot parallel", "report -o {folder}/r.html",
+     "db check {folder}/made.db", "export {folder}/made.db --format toml -o {folder}/t.toml"],
+)  # fmt: skip
+def test_a_study_whose_families_became_fewer_answers_every_question(
+    narrowed: Path, line: str
+) -> None:
+    words = line.format(folder=narrowed.parent).split()
+    place = [] if words[0] in ("db", "export") else ["--db", narrowed]
+    assert run(*words, *place)
+
+
+def test_the_leaderboard_keeps_columns_of_families_that_are_drawn_no_more(narrowed: Path) -> None:
+    heading = run("trials", "--db", narrowed).splitlines()[0].split()
+    assert {"model", "units", "channels", "rnn_units"} <= set(heading)
+    assert not {"kernel", "rnn_layers", "epochs"} & set(heading)  # were always fixed
 
 
 def test_proposals_hold_what_their_family_has() -> None:

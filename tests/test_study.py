@@ -760,6 +760,55 @@ def test_optuna_samples_whatever_update_space_accepts(path: Path, sampler: str) 
     assert params["batch_size"] == 64
 
 
+OWN = {"l2": "0,1e-6:1e-1:log", "batch_size": "32,64", "epochs": "9", "lr": "1e-4:3e-2:log"}
+
+
+def of_own(model: str, **ranges: str) -> Definition:
+    """As DEFINITION, but that a network of the user's own may be drawn; of a table."""
+    mlp = {"hidden_layers": "1:4", "activation": "relu,tanh"} if model != "net.py:Net" else {}
+    own = {f"net.{name}": text for name, text in ranges.items()}
+    return replace(DEFINITION, space={"model": model, **mlp, **OWN, **own})
+
+
+def test_old_trials_of_a_table_are_perceptrons_where_another_network_joins(path: Path) -> None:
+    other = of_own("mlp,net.py:Net", width="4:16")
+    open_writer(filled(path), "churn", other, update_space=True).close()
+    assert {trial.params["model"] for trial in read(path).trials()} == {"mlp"}
+    assert {read(path).space.params(t.params)["model"] for t in read(path).trials()} == {"mlp"}
+    open_writer(path, "churn", DEFINITION, update_space=True).close()  # and leaves again
+    configurations = [read(path).space.params(trial.params) for trial in read(path).trials()]
+    assert {frozenset(each) for each in configurations} == {frozenset(SPACE)}
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "complaint"),
+    [
+        (
+            DEFINITION,
+            of_own("net.py:Net"),
+            "model cannot become net.py:Net in study 'churn': it was fixed at mlp in its trials, "
+            "which has to be a value of the new range; use --study NAME for a new study.",
+        ),
+        (
+            of_own("net.py:Net"),
+            of_own("net.py:Net", width="4:16"),
+            "--set width=4:16: trials of study 'churn' have no value of it; leave it out, or use "
+            "--study NAME for a new study.",
+        ),
+        (
+            of_own("net.py:Net", width="4"),
+            of_own("net.py:Net"),
+            "trials of study 'churn' have net.width, which is not in the space any more; --set "
+            "width=4 keeps it, or use --study NAME for a new study.",
+        ),
+    ],
+)
+def test_trials_keep_a_whole_configuration_of_their_network(
+    path: Path, first: Definition, then: Definition, complaint: str
+) -> None:
+    assert refusal(filled(path, definition=first), then, update_space=True) == complaint
+
+
 def test_a_fixed_value_is_written_into_old_trials_when_it_becomes_a_range(path: Path) -> None:
     open_writer(filled(path), "churn", spaced(epochs="3:30"), update_space=True).close()
     assert {trial.params["epochs"] for trial in read(path).trials()} == {9}

@@ -83,7 +83,7 @@ def importances(view: View, evaluator: str = "ped-anova") -> Importances:
     space = view.space
     ranked = sorted((t for t in view.trials() if _counts(t)), key=lambda t: t.number)
     valued = [trial for trial in ranked if trial.value is not None]
-    ranges = [_last_range(each, ranked) for each in space.hyperparameters]
+    ranges = [_last_range(each, ranked) for each in space.known]
     tuned = [each for each in ranges if not each.fixed]
     if not tuned:
         raise NotFoundError(f"study '{view.name}' tunes nothing; every hyperparameter is fixed.")

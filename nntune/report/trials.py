@@ -18,8 +18,10 @@ def leaderboard(view: View, trials: Sequence[Listed], more: int = 0) -> Renderab
     space = view.space
     params = [space.params(trial.params) for trial in trials]
     drawn = {name.removesuffix("_zero") for trial in trials for name in trial.params}
-    tuned = [  # one that is fixed now may have had a range before
-        each.name for each in space.hyperparameters if not each.fixed or each.name in drawn
+    tuned = [  # one that is fixed now, or of a family that is drawn no more, may have had a range
+        each.name
+        for each in space.known
+        if each.name in drawn or not (each.fixed or each in space.past)
     ]
     columns = {
         "#": [str(trial.number) for trial in trials],

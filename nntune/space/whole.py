@@ -23,13 +23,22 @@ class Space:
     Args:
         hyperparameters: one each.
         text: whether the defaults are those for tables with text.
+        past: of families that may be drawn no more; their trials keep them.
     """
 
     hyperparameters: tuple[Hyperparameter, ...]
     text: bool = False
+    past: tuple[Hyperparameter, ...] = ()
 
     def __getitem__(self, name: str) -> Hyperparameter:
-        return next(each for each in self.hyperparameters if each.name == name)
+        return next(each for each in self.known if each.name == name)
+
+    @cached_property
+    def known(self) -> tuple[Hyperparameter, ...]:
+        """All that a trial may have, those of the past in their places."""
+        places = {name: place for place, name in enumerate(RULES)}
+        both = (*self.hyperparameters, *self.past)
+        return tuple(sorted(both, key=lambda each: places.get(each.name, len(places))))
 
     @cached_property
     def default(self) -> dict[str, Value]:
@@ -48,10 +57,11 @@ class Space:
         return found[0] if found else ("mlp",)
 
     def of(self, family: object) -> list[Hyperparameter]:
-        """The hyperparameters that exist in a family; all if none is named."""
+        """The hyperparameters that exist in a family; all that are drawn if none is named."""
+        is_drawn = family is None or family in self.models
         return [
             each
-            for each in self.hyperparameters
+            for each in (self.hyperparameters if is_drawn else self.known)
             if family is None or family_of(family) in each.rule.families
         ]
 
@@ -91,26 +101,30 @@ class Space:
         for zero, name in self._zeros:
             if found.pop(zero, False):
                 found[name] = 0.0
-        if len(found) > len(self._fixed):  # it was asked for more than this space holds
-            found = {name: found[name] for name in self._fixed}
-        if "model" not in found:
-            return found
-        return {name: found[name] for name in self._names[found["model"]]}
+        model = optuna_params.get("model", self._model)
+        if model not in self._names:
+            self._names[model] = [each.name for each in self.of(model)]
+        return {name: found[name] for name in self._names[model]}
 
     @cached_property
     def _names(self) -> dict[object, list[str]]:
-        """The hyperparameters of each family."""
-        return {model: [each.name for each in self.of(model)] for model in self.models}
+        """The hyperparameters of each family, as far as a trial has asked."""
+        return {}
+
+    @cached_property
+    def _model(self) -> Value | None:
+        """The family of trials that do not name theirs."""
+        return self.models[0] if "model" in self._fixed and len(self.models) == 1 else None
 
     @cached_property
     def _fixed(self) -> dict[str, Any]:
-        """Every name in order, with its value if fixed: thousands of trials ask."""
-        return {each.name: each.choices[0] if each.fixed else None for each in self.hyperparameters}
+        """Every name, with its value if fixed: thousands of trials ask."""
+        return {each.name: each.choices[0] if each.fixed else None for each in self.known}
 
     @cached_property
     def _zeros(self) -> list[tuple[str, str]]:
         """Optuna's name of a zero, and of what it is or, before the space changed, was the zero."""
-        return [(f"{each.name}_zero", each.name) for each in self.hyperparameters]
+        return [(f"{each.name}_zero", each.name) for each in self.known]
 
     def optuna_params(self, params: Mapping[str, Value]) -> dict[str, Value]:
         """What Optuna keeps of a whole configuration; the inverse of `params`."""

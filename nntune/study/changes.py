@@ -1,12 +1,12 @@
 """What differs between a study and the search that would go on with it, and what may."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nntune.errors import RefusedError
-from nntune.space import Hyperparameter, Space, parse
+from nntune.space import Hyperparameter, Space, Value, flag_of, parse
 from nntune.study.records import Definition, Trial
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ _FOLLOWS_SPACE = ("rungs", "patience", "first")
 # Where the data were and how they were asked for; what that made of them has a fingerprint.
 _PLACES = (("data", "source"), ("data", "request"))
 _NEW_STUDY = "--study NAME for a new study"
+_TABLE: dict[str, Any] = {"model": "mlp"}  # which the space of a table does not name
 
 
 class Change(NamedTuple):
@@ -83,13 +84,22 @@ def additions(
     Raises:
         RefusedError: a range cannot change in this way while there are trials.
     """
+    space = old.whole_space
+    configurations = [_TABLE | space.params(trial.params) for trial in trials]
+    last = old.past | _TABLE | old.space
+    _check_families(name, configurations, last, new)
     found = []
-    for key, text in new.space.items():
-        before = old.space.get(key)
+    for key, text in (_TABLE | new.space).items():
+        before = last.get(key)
         if before is not None and before != text:
             after = parse(key, text)
             _check_distributions(name, trials, after)
-            found += _additions(name, trials, parse(key, before), after)
+            having = [
+                (trial, params[key])
+                for trial, params in zip(trials, configurations, strict=True)
+                if params.get(key) is not None
+            ]
+            found += _additions(name, having, parse(key, before), after)
     return found
 
 
@@ -129,6 +139,28 @@ def _listed(what: str, found: Sequence[Change], hint: str) -> str:
     return f"{what}:{lines}\n{hint}"
 
 
+def _check_families(
+    name: str, configurations: Sequence[dict[str, Value]], last: Mapping[str, str], new: Definition
+) -> None:
+    """Hyperparameters come and go with the family that has them, not from under its trials."""
+    space = new.whole_space
+    names = {model: {"model", *(each.name for each in space.of(model))} for model in space.models}
+    for params in configurations:
+        having = names.get(params["model"], params.keys())
+        for each in having - params.keys():
+            flag = " ".join(flag_of(each, new.space[each]))
+            raise RefusedError(
+                f"{flag}: trials of study '{name}' have no value of it; leave it out, or use "
+                f"{_NEW_STUDY}."
+            )
+        for each in params.keys() - having:
+            flag = " ".join(flag_of(each, last[each]))
+            raise RefusedError(
+                f"trials of study '{name}' have {each}, which is not in the space any more; {flag} "
+                f"keeps it, or use {_NEW_STUDY}."
+            )
+
+
 def _check_distributions(name: str, trials: Sequence[Trial], after: Hyperparameter) -> None:
     """Optuna wants one kind, one scale and the same choices for a parameter in all trials.
 
@@ -159,14 +191,14 @@ def _in_words(distribution: dict[str, Any]) -> str:
 
 
 def _additions(
-    name: str, trials: Sequence[Trial], before: Hyperparameter, after: Hyperparameter
+    name: str,
+    having: Sequence[tuple[Trial, Value]],
+    before: Hyperparameter,
+    after: Hyperparameter,
 ) -> list[Addition]:
     found = []
     distributions = after.distributions()
-    for trial in trials:
-        value = Space((before,)).params(trial.params)[before.name]
-        if value is None:  # of a family that the trial is not of
-            continue
+    for trial, value in having:
         drawn = {before.name, f"{before.name}_zero"} & trial.params.keys()
         if not after.contains(value):
             if drawn:

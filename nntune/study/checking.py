@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nntune.errors import DatabaseError
-from nntune.space import Space, parse
+from nntune.space import Space
 from nntune.study.database import NONSENSE, TABLES, Stored, definition_of, reading, stored_studies
 from nntune.study.rows import load_trials
 
@@ -200,8 +200,7 @@ def _unreadable(connection: sqlite3.Connection, path: Path) -> Iterator[Problem]
 
 def unreadable_trials(connection: sqlite3.Connection, study: Stored) -> Iterator[int]:
     """Ids of trials whose rows hold what no one ever wrote there, or lack parameters."""
-    named = definition_of(study).space.items()
-    space = Space(tuple(parse(name, text) for name, text in named))
+    space = definition_of(study).whole_space
     found = connection.execute(
         "SELECT trial_id FROM trials JOIN nntune_trial USING (trial_id) "
         "WHERE study_id = ? AND reason <> ?",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nntune.errors import DatabaseError, NotFoundError, UsageError, did_you_mean
-from nntune.space import Space, parse
+from nntune.space import Space
 from nntune.study.database import (
     Connection,
     Stored,
@@ -52,8 +52,8 @@ class View:
 
     @cached_property
     def space(self) -> Space:
-        """The search space in force."""
-        return Space(tuple(parse(name, text) for name, text in self.definition.space.items()))
+        """The search space in force, and what trials may have from earlier ones."""
+        return self.definition.whole_space
 
     @property
     def folds(self) -> int:

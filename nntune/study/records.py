@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
+
+from nntune.space import Space, parse
 
 _OBJECTS = ("data", "space", "training", "versions")  # fields of a definition
 PRODUCTS = ("numpy", "torch", "mixed")  # see nntune.trials
@@ -22,6 +24,7 @@ class Definition:
             eta, rungs, patience, and the product, which is the library that multiplies matrices.
         versions: library to version, at creation.
         command: the command line that created the study.
+        past: hyperparameters that only earlier spaces of the study had, with their last ranges.
     """
 
     data: dict[str, Any]
@@ -34,6 +37,16 @@ class Definition:
     training: dict[str, Any]
     versions: dict[str, str]
     command: str
+    past: dict[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def whole_space(self) -> Space:
+        """The space in force, and what trials may have from earlier ones."""
+        ranges, past = (
+            tuple(parse(name, text) for name, text in each.items())
+            for each in (self.space, self.past)
+        )
+        return Space(ranges, past=past)
 
     @property
     def first(self) -> int:
@@ -48,7 +61,9 @@ class Definition:
 
     def to_json(self, history: Sequence[dict[str, Any]] = ()) -> str:
         """As stored; `history` holds the definitions that this one took the place of."""
-        return json.dumps({**asdict(self), "history": list(history)})
+        stored = {**asdict(self), "history": list(history)}
+        del stored["past"]  # which the history says
+        return json.dumps(stored)
 
     @classmethod
     def from_json(cls, text: str) -> "Definition":
@@ -58,12 +73,14 @@ class Definition:
             ValueError: it is no definition.
         """
         stored = json.loads(text)
-        values = {field.name: stored[field.name] for field in fields(cls)}
+        values = {each.name: stored[each.name] for each in fields(cls) if each.name != "past"}
         for name, value in values.items():
             kind = {"seed": int}.get(name, dict if name in _OBJECTS else str)
             if not isinstance(value, kind):
                 raise ValueError(f"{name} of a definition is {value!r}")
-        if not all(isinstance(text, str) for text in values["space"].values()):
+        spaces = [*(each["space"] for each in stored.get("history", [])), values["space"]]
+        known = {name: text for space in spaces for name, text in space.items()}
+        if not all(isinstance(text, str) for text in known.values()):
             raise ValueError("the space of a definition holds no ranges")
         training = values["training"]
         for name, needed in _TRAINING.items():
@@ -73,7 +90,8 @@ class Definition:
             raise ValueError("the first bracket of a definition is no number")
         if training["product"] not in PRODUCTS:
             raise ValueError("the training of a definition has an unknown product")
-        return cls(**values)
+        past = {name: text for name, text in known.items() if name not in values["space"]}
+        return cls(**values, past=past)
 
 
 class Outcome(NamedTuple):
