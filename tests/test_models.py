@@ -195,6 +195,14 @@ def test_a_study_whose_families_became_fewer_answers_every_question(
     assert run(*words, *place)
 
 
+def test_what_one_of_two_families_lacks_is_a_dash(narrowed: Path) -> None:
+    best = {t.params["model"]: t.number for t in reversed(study.read(narrowed).trials())}
+    told = run("compare", best["mlp"], best["cnn"], "--db", narrowed)
+    rows = {line.split()[0]: line.split()[1:] for line in told.splitlines() if line}
+    assert rows["model"] == ["mlp", "cnn"]
+    assert rows["units"][1] == rows["channels"][0] == "-"
+
+
 def test_the_leaderboard_keeps_columns_of_families_that_are_drawn_no_more(narrowed: Path) -> None:
     heading = run("trials", "--db", narrowed).splitlines()[0].split()
     assert {"model", "units", "channels", "rnn_units"} <= set(heading)

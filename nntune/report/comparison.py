@@ -54,7 +54,7 @@ def trials_compared(found: Sides) -> RenderableType:
     )
     table.add_section()
     for name, one, two in different:
-        table.add_row(name, plain(one), plain(two))
+        table.add_row(name, *("-" if each is None else plain(each) for each in (one, two)))
     lines = [f"alike: {', '.join(alike)}"] if alike else []
     lines.append(in_words(found.paired, names, found.view.definition.metric))
     drawn = sparklines(found.curves)
