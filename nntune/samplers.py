@@ -81,7 +81,16 @@ def _add(
     if name == "cmaes" and first >= start:
         own = _told(mirror, bracket, _asked(mirror, name, space, first, len(bracket), seed))
     for trial in bracket[: len(bracket) - own]:
-        mirror.add_trial(_frozen(trial, distributions))
+        if _is_inside(space, trial):
+            mirror.add_trial(_frozen(trial, distributions))
+
+
+def _is_inside(space: Space, trial: Trial) -> bool:
+    """Whether the space, which may have changed since, could draw it: Optuna takes no others."""
+    params = space.params(trial.params)
+    return trial.params.get("model", space.models[0]) in space.models and all(
+        each.contains(params[each.name]) for each in space.of(params.get("model")) if not each.fixed
+    )
 
 
 def _asked(

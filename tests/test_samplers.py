@@ -94,6 +94,16 @@ def test_conditional_parameters_are_whole(sampler: str) -> None:
         assert ("l2" in trial.params) != trial.params["l2_zero"]
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_search_goes_on_in_a_narrower_range(sampler: str) -> None:
+    ranges = {each.name: each.text for each in SPACE.hyperparameters}
+    narrow = build(ranges | {"lr": "1e-3:2e-3:log", "units": "48"})
+    trials = asked_by(sampler)
+    asked = Proposer(narrow, definition(narrow, sampler=sampler))(trials, WIDTH)
+    for params in map(narrow.params, asked):
+        assert all(each.contains(params[each.name]) for each in narrow.hyperparameters)
+
+
 def test_what_the_user_asked_for_does_not_disturb_the_state_of_cmaes() -> None:
     made, queue = definition(SPACE, sampler="cmaes"), [{**SPACE.default, "lr": 0.005}]
     propose, trials = Proposer(SPACE, made), list[Trial]()
