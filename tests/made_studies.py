@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nntune.space import Space, build
-from nntune.study import Definition, Outcome, View, open_writer, read
+from nntune.study import Definition, Outcome, View, Writer, open_writer, read
 
 RUNGS = (3, 9, 27)
 SPACE = build(
@@ -40,23 +40,31 @@ def make(
         {"width": 8, "eta": 3, "rungs": list(RUNGS), "patience": 20, "product": "torch"},
         {"nntune": "0.1.0", "torch": "2.6"}, "nntune search table.csv --target y",
     )  # fmt: skip
-    drawn = _draws(space, trials, random.Random(seed))
-    distributions = space.distributions()
     with open_writer(path, path.stem, definition) as writer:
-        for first in range(0, trials, 8):
-            asked = [(n, drawn[n]) for n in range(first, min(first + 8, trials))]
-            kept = [(n, space.optuna_params(params)) for n, params in asked]
-            writer.begin(first // 8, [(n, p, {k: distributions[k] for k in p}) for n, p in kept])
-            writer.report([_outcome(n, p) for n, p in asked if n != trials - 1])
+        _fill(writer, space, 0, _draws(space, trials, random.Random(seed)), running=1)
     return read(path)
 
 
-def updated(view: View, space: Space) -> View:
-    """The study as --update-space leaves it."""
+def updated(view: View, space: Space, trials: int = 0) -> View:
+    """The study as --update-space leaves it, with so many trials more."""
     ranges = {each.name: each.text for each in space.hyperparameters}
-    other = replace(view.definition, space=ranges)
-    open_writer(view.path, view.name, other, update_space=True).close()
+    other, before = replace(view.definition, space=ranges), sum(view.counts().values())
+    with open_writer(view.path, view.name, other, update_space=True) as writer:
+        _fill(writer, space, before, _draws(space, trials, random.Random(before)))
     return read(view.path, view.name)
+
+
+def _fill(
+    writer: Writer, space: Space, before: int, drawn: list[dict[str, Any]], running: int = 0
+) -> None:
+    distributions = space.distributions()
+    for first in range(0, len(drawn), 8):
+        asked = [*enumerate(drawn[first : first + 8], before + first)]
+        kept = [(n, space.optuna_params(params)) for n, params in asked]
+        bracket = (before + first) // 8
+        writer.begin(bracket, [(n, p, {k: distributions[k] for k in p}) for n, p in kept])
+        ended = before + len(drawn) - running
+        writer.report([_outcome(n, p) for n, p in asked if n < ended])
 
 
 def _draws(space: Space, trials: int, luck: random.Random) -> list[dict[str, Any]]:

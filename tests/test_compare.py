@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_studies import SPACE, add_verdict, confirmation, make
+from made_studies import SPACE, add_verdict, confirmation, make, updated
 
 from nntune.cli import main
 from nntune.errors import NotFoundError, UsageError
@@ -120,6 +120,26 @@ def test_what_is_fixed_since_is_measured_by_the_trials_that_drew_it(
     definition = replace(made.definition, space=made.definition.space | fixed)
 
     assert importances(replace(made, definition=definition), evaluator) == measured[evaluator]
+
+
+@pytest.mark.parametrize(
+    ("narrow", "fixed"),
+    [
+        ({"lr": "1e-3:1e-2:log"}, {"lr": "0.5"}),
+        ({"l2": "1e-4:1e-3:log"}, {"l2": "0"}),
+        ({"hidden_layers": "2:3"}, {"hidden_layers": "5", "units": "32", "activation": "gelu"}),
+    ],
+)
+def test_fanova_counts_all_trials_of_what_is_fixed_since(
+    tmp_path: Path, narrow: dict[str, str], fixed: dict[str, str]
+) -> None:
+    ranges = {each.name: each.text for each in SPACE.hyperparameters}
+    view = updated(make(tmp_path / "made.db"), build(ranges | narrow), 8)
+    view = updated(view, build(ranges | narrow | fixed), 8)
+
+    found = importances(view, "fanova")
+    assert sum(found.trials.values()) == 38 + 8 + 8
+    assert fixed.keys() <= {entry.name for entry in found.entries}
 
 
 def test_few_trials_and_fixed_spaces_are_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -4,12 +4,10 @@ Pruned trials count with the best value up to their rung, as they do in the lead
 of trials only a few are complete, and that a trial was cut says much about its configuration.
 """
 
-import json
 import random
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +16,7 @@ from rich.text import Text
 
 from nntune.errors import NotFoundError
 from nntune.report.drawing import grid
+from nntune.report.tuned import drawn_from
 from nntune.report.wording import states
 from nntune.space import Hyperparameter, Space
 from nntune.study import Trial, View
@@ -83,7 +82,7 @@ def importances(view: View, evaluator: str = "ped-anova") -> Importances:
     space = view.space
     ranked = sorted((t for t in view.trials() if _counts(t)), key=lambda t: t.number)
     valued = [trial for trial in ranked if trial.value is not None]
-    ranges = [_last_range(each, ranked) for each in space.known]
+    ranges = [drawn_from(each, ranked) for each in space.known]
     tuned = [each for each in ranges if not each.fixed]
     if not tuned:
         raise NotFoundError(f"study '{view.name}' tunes nothing; every hyperparameter is fixed.")
@@ -156,17 +155,6 @@ def _counts(trial: Trial) -> bool:
     if trial.state == "failed":
         return trial.reason.startswith("diverged")
     return trial.state != "running" and trial.value is not None
-
-
-def _last_range(each: Hyperparameter, trials: Sequence[Trial]) -> Hyperparameter:
-    """Its range, or what trials were last drawn from if it is fixed since."""
-    drawn = [t.distributions_json for t in trials if each.name in t.distributions_json]
-    if not each.fixed or not drawn:
-        return each
-    found = json.loads(drawn[-1][each.name])["attributes"]
-    if "choices" in found:
-        return replace(each, choices=tuple(found["choices"]))
-    return replace(each, **found, choices=(), zero=f"{each.name}_zero" in drawn[-1])
 
 
 def _is_inside(ranges: Sequence[Hyperparameter], params: Mapping[str, Any]) -> bool:
