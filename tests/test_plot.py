@@ -1,23 +1,23 @@
 """Pictures: the figures behind them, and the same in a terminal and in files."""
 
 import math
+import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from made_studies import SPACE, make
+from made_studies import SPACE, make, updated
 
 from nntune.cli import main
 from nntune.errors import NotFoundError, RefusedError, UsageError
 from nntune.families import Grid as Picture
 from nntune.report import importances, svg
 from nntune.report.figure import Bars, Chart, Grid, of_hyperparameter, of_numbers
-from nntune.report.figures import FIGURES, contour, curves, history, slices
+from nntune.report.figures import FIGURES, contour, curves, history, parallel, slices
 from nntune.space import build
-from nntune.study import View
+from nntune.study import View, read
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -210,13 +210,21 @@ def test_a_hyperparameter_of_one_family_is_drawn_where_it_is(tmp_path: Path) -> 
     assert {"lr", "model"} <= fanova
 
 
-def test_a_contour_is_of_what_still_has_a_range(made: View) -> None:
-    space = made.definition.space | {"lr": "5e-3"}
-    fixed = replace(made, definition=replace(made.definition, space=space))
-    ranked = [entry.name for entry in importances(fixed).entries]
+def test_what_is_fixed_since_is_drawn_in_the_ranges_it_had(made: View, tmp_path: Path) -> None:
+    shutil.copy(made.path, tmp_path / "made.db")
+    space = {each.name: each.text for each in SPACE.hyperparameters} | {"units": "32", "l2": "0"}
+    view = updated(read(tmp_path / "made.db"), build(space | {"lr": "0.5"}), 8)
 
+    panels = [panel.title for panel in slices(view).panels]
+    assert panels == [panel.title for panel in slices(made).panels]
+    counts = [(name, where, count) for name, where, count, *_ in slices(view).rows]
+    assert ("units", "32", 8) in counts
+    assert sum(count for name, _, count in counts if name == "lr") == 38 + 8
+    assert parallel(view).headings == parallel(made).headings
+    ranked = [entry.name for entry in importances(view).entries]
     assert ranked[0] == "lr"
-    assert list(contour(fixed).headings[:2]) == ranked[1:3]
+    assert list(contour(view).headings[:2]) == ranked[:2]
+    assert contour(view, ["lr", "units"]).rows
 
 
 def test_a_study_without_values_has_no_picture(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from made_studies import add_verdict, confirmation, make
+from made_studies import SPACE, add_verdict, confirmation, make, updated
 
 from nntune.cli import main
 from nntune.errors import NotFoundError, RefusedError, UsageError
 from nntune.report.page import page
+from nntune.report.sections import sections
+from nntune.space import build
 from nntune.study import View
 from nntune.verdict.findings import findings
 
@@ -129,6 +131,22 @@ def test_a_report_of_a_few_trials_says_why_a_picture_is_missing(tmp_path: Path) 
     content = text_of(page(make(tmp_path / "few.db", trials=6)))
 
     assert "Study 'few' has 5 trials with a value; importance needs 15" in content
+
+
+def test_a_report_keeps_what_had_a_range_and_is_fixed_since(tmp_path: Path) -> None:
+    view = make(tmp_path / "made.db")
+    space = {each.name: each.text for each in SPACE.hyperparameters} | {"lr": "0.5", "l2": "0"}
+    configuration, second, *others = sections(updated(view, build(space), 8))
+
+    leaderboard = second.table
+    assert leaderboard is not None
+    assert configuration.table is not None
+    assert {"lr", "l2", "units"} <= set(leaderboard.headings)
+    assert not {"batch_size", "epochs"} & set(leaderboard.headings)
+    rows = {row.cells[0]: row.cells[1:] for row in configuration.table.rows}
+    assert rows["lr"][1:] == ("43% of the way", "1e-4:5e-1:log; now 0.5")
+    assert "lr" not in configuration.lines[0]
+    assert [each.lines for each in others if each.title == "What matters"] == [()]
 
 
 def test_a_second_opening_of_the_test_is_shown_as_such(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from nntune.report.figure import (
 )
 from nntune.report.importance import importances
 from nntune.report.marks import by_state, drawn_of, labelled, note, placed, thinned, valued, values
+from nntune.report.tuned import ranges, tuned
 from nntune.report.wording import number, plain
 from nntune.space import Hyperparameter
 from nntune.study import Listed, View
@@ -41,7 +42,7 @@ def slices(view: View, names: Sequence[str] = ()) -> Figure:
     shown = thinned(view, trials)
     params = {trial.number: view.space.params(trial.params) for trial in trials}
     panels, rows = [], []
-    for each in _chosen(view, names):
+    for each in _chosen(view, trials, names):
         scale = of_hyperparameter(each)
         at = {n: scale.place(found.get(each.name)) for n, found in params.items()}
         best = _best_of_slices(
@@ -68,7 +69,7 @@ def slices(view: View, names: Sequence[str] = ()) -> Figure:
 def parallel(view: View, names: Sequence[str] = ()) -> Figure:
     """Configurations as lines across all hyperparameters, the best tenth marked."""
     trials = valued(view)
-    chosen = _chosen(view, names)
+    chosen = _chosen(view, trials, names)
     leading = max(1, len(trials) // 10)
     step = max(1, math.ceil((len(trials) - leading) / _MOST_LINES))
     shown = [*trials[:leading][:_MOST_LINES], *trials[leading::step]]
@@ -110,8 +111,8 @@ def parallel(view: View, names: Sequence[str] = ()) -> Figure:
 
 def contour(view: View, names: Sequence[str] = ()) -> Figure:
     """The best value of each cell of two hyperparameters: those named, or the most important."""
-    across, down = _two(view, names)
     trials = valued(view)
+    across, down = _two(view, trials, names)
     (columns, column), (rows, row) = _slices(across), _slices(down)
     best: dict[tuple[int, int], Listed] = {}
     for trial in trials:  # the best first
@@ -135,22 +136,22 @@ def contour(view: View, names: Sequence[str] = ()) -> Figure:
     )  # fmt: skip
 
 
-def _chosen(view: View, names: Sequence[str]) -> list[Hyperparameter]:
-    tuned = [each for each in view.space.hyperparameters if not each.fixed]
-    known = [each.name for each in tuned]
+def _chosen(view: View, trials: Sequence[Listed], names: Sequence[str]) -> list[Hyperparameter]:
+    """Those named, or all that are tuned or were."""
+    known = tuned(view.space, trials)
     for name in names:
         if name not in known:
             raise UsageError(
                 f"--param {name}: study '{view.name}' tunes {', '.join(known)}."
                 f"{did_you_mean(name, known)}"
             )
-    if not tuned:
+    if not known:
         raise NotFoundError(f"study '{view.name}' tunes nothing; every hyperparameter is fixed.")
-    return [view.space[name] for name in names] or tuned
+    return ranges(view, names or known)
 
 
-def _two(view: View, names: Sequence[str]) -> list[Hyperparameter]:
-    chosen = _chosen(view, names)
+def _two(view: View, trials: Sequence[Listed], names: Sequence[str]) -> list[Hyperparameter]:
+    chosen = _chosen(view, trials, names)
     if not names and len(chosen) > 1:
         ranks = [entry.name for entry in importances(view).entries]
         chosen = sorted(chosen, key=lambda each: ranks.index(each.name))[:2]

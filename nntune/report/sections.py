@@ -10,8 +10,10 @@ from nntune.report.figure import Figure
 from nntune.report.figures import curves, history, importance
 from nntune.report.judged import judged
 from nntune.report.ranges import contour, parallel, slices
+from nntune.report.tuned import ranges, tuned
 from nntune.report.winner import repeat_command, winner
 from nntune.report.wording import number, plain, states
+from nntune.space import Hyperparameter
 from nntune.study import View
 from nntune.verdict import sentences
 
@@ -145,12 +147,13 @@ def _interval(found: dict[str, Any]) -> str:
 def _winner(view: View) -> Section:
     trial = winner(view)
     params = view.space.params(trial.params)
-    rows = [
-        (name, plain(value), _stands(view, name, value), view.space[name].text.replace(",", ", "))
-        for name, value in params.items()
-        if not view.space[name].fixed
-    ]
-    fixed = ", ".join(f"{n} {plain(v)}" for n, v in params.items() if view.space[n].fixed)
+    names = [name for name in tuned(view.space, [trial]) if name in params]
+    rows = []
+    for each in ranges(view, names):
+        value, then = params[each.name], view.space[each.name]
+        text = each.text.replace(",", ", ") + f"; now {then.text}" * then.fixed
+        rows.append((each.name, plain(value), _stands(each, value), text))
+    fixed = ", ".join(f"{n} {plain(v)}" for n, v in params.items() if n not in names)
     return Section(
         f"Configuration of trial #{trial.number}",
         lines=(f"Fixed: {fixed}.",) if fixed else (),
@@ -158,9 +161,8 @@ def _winner(view: View) -> Section:
     )
 
 
-def _stands(view: View, name: str, value: Any) -> str:
+def _stands(each: Hyperparameter, value: Any) -> str:
     """Where in its range, in words."""
-    each = view.space[name]
     if each.beyond(value):
         return "outside of it"
     if edge := each.edge(value):
@@ -179,27 +181,28 @@ def _of_leaderboard(view: View) -> tuple[str, ...]:
 
 def _leaderboard(view: View, confirmation: dict[str, Any] | None) -> Tabled:
     """Candidates, by the seeds that ranked them, among the baselines; then the other trials."""
-    tuned = [each.name for each in view.space.hyperparameters if not each.fixed]
     known = {c["trial"]: c for c in confirmation["candidates"]} if confirmation else {}
     sign = -1 if view.direction == "maximize" else 1
     ranked: list[tuple[float, Row]] = []
-    for trial in view.listed(top=_LONGEST):
+    trials = view.listed(top=_LONGEST)
+    names = tuned(view.space, trials)
+    for trial in trials:
         params = view.space.params(trial.params)
         found = known.get(trial.number, {"mean": None, "sd": None})
         cells = [f"#{trial.number}", trial.state, number(trial.value),
                  *[_spread(found["mean"], found["sd"])] * bool(known), str(trial.epoch or "-"),
-                 *(plain(params.get(name, "-")) for name in tuned), trial.reason]  # fmt: skip
+                 *(plain(params.get(name, "-")) for name in names), trial.reason]  # fmt: skip
         mark = "winner" if confirmation and trial.number == confirmation["winner"] else ""
         place = math.inf if found["mean"] is None else sign * found["mean"]
         ranked.append((place, Row(tuple(cells), mark)))
     for baseline in confirmation["baselines"] if confirmation else ():
         chosen = ", ".join(f"{name} {plain(value)}" for name, value in baseline["params"].items())
         value = number(baseline["value"])
-        empty = ["-"] * (1 + len(tuned))
+        empty = ["-"] * (1 + len(names))
         cells = [baseline["label"], "baseline", "-", value, *empty, chosen]
         ranked.append((sign * baseline["value"], Row(tuple(cells), "baseline")))
     again = ["from fresh seeds"] * bool(known)
-    headings = ["trial", "state", view.definition.metric, *again, "epoch", *tuned, "end"]
+    headings = ["trial", "state", view.definition.metric, *again, "epoch", *names, "end"]
     rows = [row for _, row in sorted(ranked, key=lambda each: each[0])]
     return tabled("Leaderboard", headings, [r.cells for r in rows], [r.mark for r in rows])
 

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from nntune.report.configuration import configuration, trial_values
 from nntune.report.drawing import listing
+from nntune.report.tuned import tuned
 from nntune.report.wording import finite, number, plain, sparkline
 from nntune.study import Listed, Trial, View
 
@@ -17,18 +18,15 @@ def leaderboard(view: View, trials: Sequence[Listed], more: int = 0) -> Renderab
     """Trials in rows; hyperparameters in columns; a last line says how many more there are."""
     space = view.space
     params = [space.params(trial.params) for trial in trials]
-    drawn = {name.removesuffix("_zero") for trial in trials for name in trial.params}
-    tuned = [  # one that is fixed now, or of a family that is drawn no more, may have had a range
-        each.name
-        for each in space.known
-        if each.name in drawn or not (each.fixed or each in space.past)
-    ]
     columns = {
         "#": [str(trial.number) for trial in trials],
         "state": [trial.state for trial in trials],
         view.definition.metric: [number(trial.value) for trial in trials],
         "epoch": [str(trial.epoch or "-") for trial in trials],
-        **{name: [plain(each[name]) if name in each else "" for each in params] for name in tuned},
+        **{
+            name: [plain(each[name]) if name in each else "" for each in params]
+            for name in tuned(space, trials)
+        },
         "why": [trial.reason for trial in trials],
     }
     found = listing(columns, left=["state", "why"])

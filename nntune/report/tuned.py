@@ -4,8 +4,25 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nntune.space import Hyperparameter
-from nntune.study import Trial
+from nntune.space import Hyperparameter, Space
+from nntune.study import Listed, Trial, View
+
+
+def tuned(space: Space, trials: Sequence[Trial | Listed]) -> list[str]:
+    """Hyperparameters that have a range, or had one when these trials were drawn."""
+    drawn = {name.removesuffix("_zero") for trial in trials for name in trial.params}
+    return [
+        each.name
+        for each in space.known
+        if each.name in drawn or not (each.fixed or each in space.past)
+    ]
+
+
+def ranges(view: View, names: Sequence[str]) -> list[Hyperparameter]:
+    """What these hyperparameters may be, or could once if they are fixed since."""
+    found = [view.space[name] for name in names]
+    trials = view.trials() if any(each.fixed for each in found) else []  # which takes its time
+    return [drawn_from(each, trials) for each in found]
 
 
 def drawn_from(each: Hyperparameter, trials: Sequence[Trial]) -> Hyperparameter:
