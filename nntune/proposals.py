@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nntune.tpe import Observation
 
 _FEW = 5  # configurations that another study lends
+_IMPLIED = {"model": "mlp", "bins": 0}  # what they are where a space does not have them
 
 
 def named(text: str) -> dict[str, str]:
@@ -50,12 +51,15 @@ def enqueued(wanted: Mapping[str, object], space: Space) -> dict[str, Value]:
         each = parse(name, str(text), f"--enqueue {name}")
         if not each.fixed:
             raise UsageError(f"--enqueue {name}={text}: this is a range; name one value of it.")
+        if name not in ranges and each.choices[0] == _IMPLIED.get(name):
+            continue
         values[name] = each.choices[0]
         if name not in ranges or not ranges[name].contains(values[name]):
             inside = f"is {ranges[name].text}" if name in ranges else "is not tuned"
             wider = f"--{name.replace('_', '-')} RANGE makes it wider"
             if name == "bins" and values[name]:  # of which there is one number beside 0
                 wider = f"--bins 0,{text} has it"
+                wider += " where a table has numbers" * (name not in ranges)
             raise UsageError(
                 f"--enqueue {name}={text} is outside the space, in which {name} {inside}; {wider}."
             )

@@ -29,6 +29,13 @@ def params_of(view: View) -> list[dict[str, object]]:
     return [view.space.params(view.trial(n).params) for n in range(len(view.trials()))]
 
 
+@pytest.mark.parametrize("text", ["bins=0", "model=mlp", "lr=0.02,bins=0", "epochs=100"])
+def test_what_is_fixed_anyway_may_be_enqueued(text: str) -> None:
+    space = build(SMALL | {"epochs": "100"})
+    lr = {"lr": 0.02} if "lr" in text else {}
+    assert enqueued(named(text), space) == space.default | lr
+
+
 def test_what_is_enqueued_is_tried_after_the_default(tmp_path: Path) -> None:
     wanted = [{"lr": 0.02, "units": 16}, {"dropout": 0.4}]
     view = search(tmp_path, enqueue=wanted)
@@ -95,6 +102,15 @@ def test_a_mistake_in_what_is_enqueued_is_one_sentence(text: str, sentence: str)
     with pytest.raises(UsageError) as raised:
         enqueued(named(text), build(SMALL, bins=16))
     assert str(raised.value) == sentence
+
+
+def test_bins_of_a_space_without_any_are_told_what_they_need() -> None:
+    with pytest.raises(UsageError) as raised:
+        enqueued(named("bins=8"), build(SMALL))
+    assert str(raised.value) == (
+        "--enqueue bins=8 is outside the space, in which bins is not tuned; --bins 0,8 has it "
+        "where a table has numbers."
+    )
 
 
 def test_an_unknown_name_is_said_with_its_like() -> None:
