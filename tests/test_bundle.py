@@ -7,6 +7,7 @@ import random
 import shutil
 import sqlite3
 import struct
+from concurrent.futures import BrokenExecutor, Future
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cache
@@ -24,11 +25,12 @@ from nntune.bundle.refit import Refitted, Wanted, _Maker, refit
 from nntune.cli import main
 from nntune.data import Request, load
 from nntune.data.learning import load as load_rows
-from nntune.errors import DataError, Error, NotFoundError, RefusedError
+from nntune.errors import AllFailedError, DataError, Error, NotFoundError, RefusedError
 from nntune.networks import Perceptrons, initial
+from nntune.retraining import Retrainer
 from nntune.session import Options, run
 from nntune.study import View
-from nntune.trials import Shape
+from nntune.trials import Progress, Shape
 from nntune.workers import Workers
 
 TABLES = Path(__file__).parent / "data"
@@ -220,6 +222,29 @@ def test_refit_learns_from_the_rows_asked_for(penguins: View, rows: str, count: 
 
     assert found.bundle.metrics["count"] == count
     assert ("test rows" in " ".join(found.notes)) == (rows == "all")
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_refit_trains_once_more_if_its_process_dies(
+    penguins: View, deaths: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, train, left = refit(penguins, Wanted()).bundle, Retrainer.train, [None] * deaths
+
+    def dying(self: Retrainer, *rest: Any) -> "Future[list[Progress]]":
+        future = train(self, *rest)
+        if left:
+            left.pop()
+            future = Future()
+            future.set_exception(BrokenExecutor())
+        return future
+
+    monkeypatch.setattr(Retrainer, "train", dying)
+    if deaths == 2:
+        with pytest.raises(AllFailedError, match=r"the process that trains trial #\d+ died, twice"):
+            refit(penguins, Wanted())
+    else:
+        again = refit(penguins, Wanted()).bundle
+        assert again.parameters[0].tobytes() == whole.parameters[0].tobytes()
 
 
 def test_refit_twice_gives_the_same_file(penguins: View, tmp_path: Path) -> None:

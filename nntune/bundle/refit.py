@@ -2,6 +2,8 @@
 
 import platform
 from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -57,7 +59,7 @@ def refit(view: View, wanted: Wanted) -> Refitted:
         NotFoundError: there is no such trial, or none with a value.
         RefusedError: the data are not those of the study.
         DataError: the data cannot be read.
-        AllFailedError: the training diverged on the new rows.
+        AllFailedError: the training diverged on the new rows, or its process died again and again.
     """
     chosen = _chosen(view, wanted)
     plan = plan_again(view, wanted.data)
@@ -213,7 +215,14 @@ class _Maker:
     ) -> Progress:
         """A trial from its first epoch; with an extra epoch ahead it ends with its last average."""
         member = self._retrainer.member(trial, until + extra)
-        return unfailed(self._retrainer.train([member], setting, learning, until).result()[0])
+        for _ in range(2):
+            future = self._retrainer.train([member], setting, learning, until)
+            with suppress(BrokenExecutor):  # something else may have taken the memory
+                return unfailed(future.result()[0])
+        raise AllFailedError(
+            f"the process that trains trial #{trial.number} died, twice; there may not be enough "
+            "memory for it."
+        )
 
 
 def _predicted(flat: Parameters, shape: AnyShape, fold: Fold, classes: tuple[str, ...]) -> Any:
