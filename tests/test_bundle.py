@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import random
+import re
 import shutil
 import sqlite3
 import struct
@@ -22,14 +23,16 @@ import nntune
 from nntune import bundle, study
 from nntune.bundle import Bundle, Predictor, forward
 from nntune.bundle.refit import Refitted, Wanted, _Maker, refit
+from nntune.bundle.scoring import truth
 from nntune.cli import main
 from nntune.data import Request, load
+from nntune.data.learning import Learning
 from nntune.data.learning import load as load_rows
 from nntune.errors import AllFailedError, DataError, Error, NotFoundError, RefusedError
 from nntune.networks import Perceptrons, initial
 from nntune.retraining import Retrainer
 from nntune.session import Options, run
-from nntune.study import View
+from nntune.study import Trial, View
 from nntune.trials import Progress, Shape
 from nntune.workers import Workers
 
@@ -254,14 +257,31 @@ def test_refit_twice_gives_the_same_file(penguins: View, tmp_path: Path) -> None
     assert (tmp_path / "a.nnt").read_bytes() == (tmp_path / "b.nnt").read_bytes()
 
 
-def test_an_ensemble_is_kept_only_if_validation_says_so(hitters: View, penguins: View) -> None:
+@pytest.mark.parametrize("count", [2, 3])
+def test_an_ensemble_is_kept_unless_the_best_is_clearly_better(
+    hitters: View, penguins: View, count: int
+) -> None:
     for view in (hitters, penguins):
-        found: Refitted = refit(view, Wanted(rows="train", ensemble=3))
+        found: Refitted = refit(view, Wanted(rows="train", ensemble=count))
         (note,) = found.notes
         kept = len(found.bundle.parameters) > 1
-        assert note.endswith("kept") == kept, note
-        numbers = [float(word.rstrip(",;")) for word in note.split() if word[0].isdigit()]
-        assert (numbers[-1] > numbers[-2]) == kept or numbers[-1] == numbers[-2]
+        assert note.endswith("; kept") == kept, note
+        together, alone, se = map(float, re.findall(r" ([\d.e-]+)(?: on the|[^,]* alone|;)", note))
+        assert (together - alone <= se) == kept  # both metrics are minimized
+
+
+@pytest.mark.parametrize(("error", "end"), [(1.02, "; kept"), (3, "so the best stays alone")])
+def test_a_little_worse_than_the_luckiest_is_not_worse(
+    hitters: View, error: float, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def averaged(self: _Maker, trials: list[Trial], searched: Learning) -> list[Any]:
+        errors = np.random.default_rng(len(trials)).permutation(len(searched.folds[0].valid.y))
+        width = 1 if len(trials) == 1 else error
+        return [(truth(searched.folds[0]) + width * errors)[:, None]]
+
+    monkeypatch.setattr(_Maker, "_averaged", averaged)
+
+    assert refit(hitters, Wanted(ensemble=2)).notes[0].endswith(end)
 
 
 def test_an_ensemble_predicts_the_mean_of_its_members() -> None:

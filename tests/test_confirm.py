@@ -13,6 +13,7 @@ import pytest
 
 import nntune
 from nntune import study
+from nntune.bundle.resampling import interval, repeats, resampled
 from nntune.data.learning import Learning, learning_of
 from nntune.metrics import METRICS
 from nntune.retraining import Retrainer, plan_again
@@ -22,7 +23,6 @@ from nntune.verdict.baselines import baselines, names_of, predictions, truth
 from nntune.verdict.confirming import Effort, candidates, confirm, horizons, is_confirmed
 from nntune.verdict.ending import AtTheEnd
 from nntune.verdict.replicas import Replicas, replica_seed
-from nntune.verdict.resampling import interval, repeats, resampled
 from nntune.verdict.thresholds import best_threshold, label_scores
 from nntune.workers import Workers
 

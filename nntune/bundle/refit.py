@@ -1,20 +1,20 @@
 """From a study to a bundle: the winner trained once more, or exactly as the search had it."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nntune import __version__
-from nntune.bundle import forward
 from nntune.bundle.format import Bundle, Parameters
-from nntune.bundle.scoring import score
-from nntune.data import Fold, Request
+from nntune.bundle.resampling import resampled
+from nntune.bundle.scoring import network_values, score, truth
+from nntune.data import Request
 from nntune.data.learning import Learning, learning_of
 from nntune.errors import AllFailedError, NotFoundError, UsageError
 from nntune.failures import unfailed
@@ -32,7 +32,7 @@ class Wanted:
     Args:
         trial: its number; the confirmed winner if not given, or the best of the search.
         rows: to train on: 'train+valid', 'all', or 'train' for the network of the search itself.
-        ensemble: how many of the best complete trials to average, if validation says it helps.
+        ensemble: how many of the best complete trials to average, unless one is clearly better.
         data: where the table is now, if not where the search read it.
         command: that asks for it.
     """
@@ -125,22 +125,36 @@ class _Maker:
         return self._retrainer.shape(trial, learning)
 
     def helpful(self, best: list[Trial], count: int, searched: Learning) -> list[Trial]:
-        """The best few complete trials if their average is better than the best alone."""
+        """The best few complete trials, unless the best alone is clearly better.
+
+        Of many trials the best is the luckiest on the validation rows, their average is not: it may
+        be worse there by a standard error of the difference (Breiman et al. 1984, section 3.4.3).
+        """
         few = self._distinct(count)
         if len(few) < 2:
             self._notes.append("there are no two complete trials to average; the best stays alone")
             return best
-        values = self._average(few, searched)
-        alone = self._average(best, searched)
-        metric = METRICS[self._view.definition.metric]
+        name, seed = self._view.definition.metric, self._view.definition.seed
+        values, draws = [], []
+        for *models, y in zip(
+            self._averaged(few, searched), self._averaged(best, searched),
+            map(truth, searched.folds), strict=True,
+        ):  # fmt: skip
+            values.append([score(searched.task, each, y, [name])[name] for each in models])
+            draws.append(resampled(searched.task, [name], models, y, seed)[name])
+        together, alone = np.mean(values, 0)
+        fewest = min(map(len, draws))
+        difference = np.diff(np.mean([each[:fewest] for each in draws], 0))
+        se = float(np.nan_to_num(np.nanstd(difference)))
+        worse = together - alone if METRICS[name].direction == "minimize" else alone - together
+        is_kept = bool(worse <= se)
         numbers = ", ".join(f"#{trial.number}" for trial in few)
-        helps = metric.better(values, alone)
         self._notes.append(
-            f"ensemble of {len(few)} ({numbers}): {self._view.definition.metric} {values:.4g} on "
-            f"the validation rows, {alone:.4g} for #{best[0].number} alone; "
-            + ("kept" if helps else "not better, so the best stays alone")
+            f"ensemble of {len(few)} ({numbers}): {name} {together:.4g} on the validation rows, "
+            f"{alone:.4g} for #{best[0].number} alone, standard error of the difference {se:.2g}; "
+            + ("kept" if is_kept else "clearly worse, so the best stays alone")
         )
-        return few if helps else best
+        return few if is_kept else best
 
     def _distinct(self, count: int) -> list[Trial]:
         found: list[Trial] = []
@@ -152,25 +166,20 @@ class _Maker:
                 seen.append(params)
         return found
 
-    def _average(self, trials: Sequence[Trial], searched: Learning) -> float:
-        """The study's metric of averaged predictions on validation rows, the mean over folds."""
-        metric, folds = self._view.definition.metric, searched.folds
+    def _averaged(
+        self, trials: Sequence[Trial], searched: Learning
+    ) -> Iterator[NDArray[np.float64]]:
+        """The mean of their predictions of each fold's validation rows."""
         networks = [
-            np.split(flat, len(folds)) for flat in self.searched(trials, searched)
+            np.split(flat, len(searched.folds)) for flat in self.searched(trials, searched)
         ]  # of each trial, fold by fold
         shapes = [self.shape(trial, searched) for trial in trials]
-        values = []
-        for fold, flats in zip(folds, zip(*networks, strict=True), strict=True):
+        for fold, flats in zip(searched.folds, zip(*networks, strict=True), strict=True):
             predicted = [
-                _predicted(flat, shape, fold, searched.classes)
+                network_values(fold, len(searched.classes), shape, flat)
                 for flat, shape in zip(flats, shapes, strict=True)
             ]
-            y = fold.valid.y
-            if not searched.classes:
-                y = y.astype(np.float64) * fold.target_scale + fold.target_mean
-            mean = sum(predicted) / len(predicted)
-            values.append(score(searched.task, mean, y, [metric])[metric])
-        return sum(values) / len(values)
+            yield np.mean(predicted, 0)
 
     def searched(self, trials: Sequence[Trial], searched: Learning) -> list[Parameters]:
         """Each trial's parameters at its best epoch: those kept, else trained again alike."""
@@ -223,14 +232,6 @@ class _Maker:
             f"the process that trains trial #{trial.number} died, twice; there may not be enough "
             "memory for it."
         )
-
-
-def _predicted(flat: Parameters, shape: AnyShape, fold: Fold, classes: tuple[str, ...]) -> Any:
-    """Probabilities (N, C), or numbers in the target's unit, of a fold's validation rows."""
-    outputs = forward.network_outputs(shape, flat, fold.valid.x)
-    if classes:
-        return forward.probabilities(outputs)
-    return outputs.astype(np.float64) * fold.target_scale + fold.target_mean
 
 
 def _bundle(

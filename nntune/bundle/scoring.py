@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nntune.bundle import forward
+from nntune.data import Fold
 from nntune.metrics import METRICS
+from nntune.trials import AnyShape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +39,25 @@ def score(
     """
     outputs, target = tensors(task, [values], y)
     return {name: float(METRICS[name].formula(outputs, target, 1.0)[0]) for name in names}
+
+
+def truth(fold: Fold) -> NDArray[Any]:
+    """A fold's validation target as it was: (V,) class indices, or numbers in their unit."""
+    y = fold.valid.y
+    return y if y.dtype.kind == "i" else unscaled(fold, y)[:, 0]
+
+
+def unscaled(fold: Fold, y: NDArray[Any]) -> NDArray[np.float64]:
+    """Standardised numbers (N,) or (N, 1) in the target's unit, (N, 1)."""
+    return (y.astype(np.float64) * fold.target_scale + fold.target_mean).reshape(-1, 1)
+
+
+def network_values(
+    fold: Fold, classes: int, shape: AnyShape, flat: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """What a network says of a fold's validation rows: probabilities, or numbers in their unit."""
+    outputs = forward.network_outputs(shape, flat, fold.valid.x)
+    return forward.probabilities(outputs) if classes else unscaled(fold, outputs)
 
 
 def tensors(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nntune.bundle.scoring import score
+from nntune.bundle.scoring import score, truth, unscaled
 from nntune.data.dataset import Fold
 from nntune.data.encoding import Encoded, filled_of
 from nntune.metrics import METRICS
@@ -89,17 +89,6 @@ def baselines(rows: Rows, metric: str, seed: int) -> list[Baseline]:
     """Each baseline at the strength that is best on the validation rows."""
     with one_thread(), _silence():
         return [_chosen(name, rows, metric, seed) for name in names_of(rows.task, rows.train.terms)]
-
-
-def truth(fold: Fold) -> Array:
-    """A fold's validation target as it was: (V,) class indices, or numbers in their unit."""
-    y = fold.valid.y
-    return y if y.dtype.kind == "i" else unscaled(fold, y)[:, 0]
-
-
-def unscaled(fold: Fold, y: Array) -> Values:
-    """Standardised numbers (N,) in the target's unit, (N, 1)."""
-    return (y.astype(np.float64) * fold.target_scale + fold.target_mean)[:, None]
 
 
 def predictions(name: str, params: dict[str, Any], rows: Rows, x: Encoded, seed: int) -> Values:

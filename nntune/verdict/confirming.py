@@ -15,17 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nntune.bundle import forward
-from nntune.data.dataset import Fold
+from nntune.bundle.resampling import resampled
+from nntune.bundle.scoring import network_values, truth
 from nntune.errors import AllFailedError, NotFoundError
 from nntune.metrics import METRICS
 from nntune.retraining import Retrainer, Rows, problem_of
 from nntune.stacks import epoch_seconds
 from nntune.study import Trial, View
-from nntune.trials import AnyShape
-from nntune.verdict.baselines import KINDS, Baseline, baselines, truth, unscaled
+from nntune.verdict.baselines import KINDS, Baseline, baselines
 from nntune.verdict.replicas import Key, Replica, Replicas, replica_seed
-from nntune.verdict.resampling import resampled
 from nntune.verdict.thresholds import best_threshold
 
 SCHEMA = "nntune.confirmation/1"
@@ -242,12 +240,6 @@ class _Judge:
         )
         y = np.concatenate([truth(fold) for fold in self._folds])
         return best_threshold(probability[:, 1], y, self._metric)
-
-
-def network_values(fold: Fold, classes: int, shape: AnyShape, flat: NDArray[np.float32]) -> Values:
-    """What a network says of a fold's validation rows: probabilities, or numbers in their unit."""
-    outputs = forward.network_outputs(shape, flat, fold.valid.x)
-    return forward.probabilities(outputs) if classes else unscaled(fold, outputs[:, 0])
 
 
 def _deviation(values: Values) -> float | None:

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from nntune.bundle.predictor import Predictor
 from nntune.bundle.refit import Wanted, refit
-from nntune.bundle.scoring import metrics_of, score
+from nntune.bundle.resampling import interval, resampled
+from nntune.bundle.scoring import metrics_of, score, unscaled
 from nntune.data import load_test
 from nntune.data.learning import Learning, learning_of
 from nntune.errors import NotFoundError
 from nntune.retraining import plan_again
 from nntune.study import View
-from nntune.verdict.baselines import KINDS, predictions, unscaled
+from nntune.verdict.baselines import KINDS, predictions
 from nntune.verdict.curves import calibration, precision_recall, receiver
-from nntune.verdict.resampling import interval, resampled
 from nntune.verdict.thresholds import label_scores
 
 SCHEMA = "nntune.test/1"
