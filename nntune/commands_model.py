@@ -57,7 +57,7 @@ def refit(
         int,
         typer.Option(
             "--ensemble", metavar="K", min=1,
-            help="Average the best K complete trials, unless the best alone is clearly better.",
+            help="Average up to K of the best trials, unless the best alone is clearly better.",
         ),
     ] = 1,
     data: Annotated[

@@ -1,7 +1,7 @@
 """From a study to a bundle: the winner trained once more, or exactly as the search had it."""
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -24,6 +24,8 @@ from nntune.study import Trial, View
 from nntune.trials import AnyShape, Progress, Setting
 from nntune.workers import Workers
 
+Values = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -32,7 +34,7 @@ class Wanted:
     Args:
         trial: its number; the confirmed winner if not given, or the best of the search.
         rows: to train on: 'train+valid', 'all', or 'train' for the network of the search itself.
-        ensemble: how many of the best complete trials to average, unless one is clearly better.
+        ensemble: how many of the best complete trials to average at most.
         data: where the table is now, if not where the search read it.
         command: that asks for it.
     """
@@ -125,36 +127,39 @@ class _Maker:
         return self._retrainer.shape(trial, learning)
 
     def helpful(self, best: list[Trial], count: int, searched: Learning) -> list[Trial]:
-        """The best few complete trials, unless the best alone is clearly better.
+        """As many of the best complete trials as average best, or the best if clearly better.
 
         Of many trials the best is the luckiest on the validation rows, their average is not: it may
-        be worse there by a standard error of the difference (Breiman et al. 1984, section 3.4.3).
+        be worse there by two standard errors of the difference. docs/search.md has the figures.
         """
         few = self._distinct(count)
         if len(few) < 2:
             self._notes.append("there are no two complete trials to average; the best stays alone")
             return best
-        name, seed = self._view.definition.metric, self._view.definition.seed
-        values, draws = [], []
-        for *models, y in zip(
-            self._averaged(few, searched), self._averaged(best, searched),
-            map(truth, searched.folds), strict=True,
-        ):  # fmt: skip
-            values.append([score(searched.task, each, y, [name])[name] for each in models])
-            draws.append(resampled(searched.task, [name], models, y, seed)[name])
-        together, alone = np.mean(values, 0)
+        name, folds = self._view.definition.metric, searched.folds
+        (alone,), each = self._predictions(best, searched), self._predictions(few, searched)
+        averages = {
+            many: [np.mean(fold, 0) for fold in zip(*each[:many], strict=True)]
+            for many in range(2, len(few) + 1)
+        }
+        values = {many: _value(name, average, searched) for many, average in averages.items()}
+        sign = 1 if METRICS[name].direction == "minimize" else -1
+        many = min(values, key=lambda many: (sign * values[many], many))
+        draws = [
+            resampled(searched.task, [name], models, truth(fold), self._view.definition.seed)[name]
+            for *models, fold in zip(averages[many], alone, folds, strict=True)
+        ]
         fewest = min(map(len, draws))
-        difference = np.diff(np.mean([each[:fewest] for each in draws], 0))
-        se = float(np.nan_to_num(np.nanstd(difference)))
-        worse = together - alone if METRICS[name].direction == "minimize" else alone - together
-        is_kept = bool(worse <= se)
-        numbers = ", ".join(f"#{trial.number}" for trial in few)
+        se = float(np.nanstd(np.diff(np.mean([drawn[:fewest] for drawn in draws], 0))))
+        best_value = _value(name, alone, searched)
+        is_kept = bool(sign * (values[many] - best_value) <= 2 * np.nan_to_num(se))
+        numbers = ", ".join(f"#{trial.number}" for trial in few[:many])
         self._notes.append(
-            f"ensemble of {len(few)} ({numbers}): {name} {together:.4g} on the validation rows, "
-            f"{alone:.4g} for #{best[0].number} alone, standard error of the difference {se:.2g}; "
-            + ("kept" if is_kept else "clearly worse, so the best stays alone")
+            f"ensemble of {many} ({numbers}): {name} {values[many]:.4g} on the validation rows, "
+            f"{best_value:.4g} for #{best[0].number} alone, standard error of the difference "
+            f"{se:.2g}; " + ("kept" if is_kept else "clearly worse, so the best stays alone")
         )
-        return few if is_kept else best
+        return few[:many] if is_kept else best
 
     def _distinct(self, count: int) -> list[Trial]:
         found: list[Trial] = []
@@ -166,20 +171,17 @@ class _Maker:
                 seen.append(params)
         return found
 
-    def _averaged(
-        self, trials: Sequence[Trial], searched: Learning
-    ) -> Iterator[NDArray[np.float64]]:
-        """The mean of their predictions of each fold's validation rows."""
-        networks = [
-            np.split(flat, len(searched.folds)) for flat in self.searched(trials, searched)
-        ]  # of each trial, fold by fold
-        shapes = [self.shape(trial, searched) for trial in trials]
-        for fold, flats in zip(searched.folds, zip(*networks, strict=True), strict=True):
-            predicted = [
-                network_values(fold, len(searched.classes), shape, flat)
-                for flat, shape in zip(flats, shapes, strict=True)
+    def _predictions(self, trials: Sequence[Trial], searched: Learning) -> list[list[Values]]:
+        """What each trial's networks say of the validation rows of their folds."""
+        return [
+            [
+                network_values(fold, len(searched.classes), self.shape(trial, searched), part)
+                for fold, part in zip(
+                    searched.folds, np.split(flat, len(searched.folds)), strict=True
+                )
             ]
-            yield np.mean(predicted, 0)
+            for trial, flat in zip(trials, self.searched(trials, searched), strict=True)
+        ]
 
     def searched(self, trials: Sequence[Trial], searched: Learning) -> list[Parameters]:
         """Each trial's parameters at its best epoch: those kept, else trained again alike."""
@@ -232,6 +234,15 @@ class _Maker:
             f"the process that trains trial #{trial.number} died, twice; there may not be enough "
             "memory for it."
         )
+
+
+def _value(metric: str, predicted: Sequence[Values], searched: Learning) -> float:
+    """The study's metric of predictions of validation rows, the mean over folds."""
+    values = [
+        score(searched.task, each, truth(fold), [metric])[metric]
+        for each, fold in zip(predicted, searched.folds, strict=True)
+    ]
+    return sum(values) / len(values)
 
 
 def _bundle(
