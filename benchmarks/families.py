@@ -45,7 +45,7 @@ class Goal:
         space: ranges.
         chosen_by: another metric that the search goes by.
         is_text: a linear model on the same terms is tested too.
-        ensemble: so many of the best are averaged, if that is better on validation rows.
+        ensemble: at most so many of the best are averaged, see refit --ensemble.
         confirm: as nntune.search has it; 0 leaves the whole time to the search.
         trials: at most so many.
     """
