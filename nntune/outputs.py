@@ -16,9 +16,9 @@ def check_free(path: Path, *, force: bool) -> None:
         UsageError: it is a folder, or lies in none.
     """
     if path.is_dir():
-        raise UsageError(f"-o {path}: this is a folder; name a file to write.")
+        raise UsageError(f"{path} is a folder; -o names a file to write.")
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"-o {path}: there is no folder {path.parent}.")
+        raise UsageError(f"{path}: there is no folder {path.parent}.")
     if path.exists() and not force:
         raise _there(path)
 

@@ -270,6 +270,23 @@ def test_an_ensemble_is_kept_unless_the_best_is_clearly_better(
         assert (together - alone <= 2 * se) == kept  # both metrics are minimized
 
 
+def test_a_network_that_was_not_kept_is_trained_once_for_an_ensemble(
+    penguins: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, train = list[int](), Retrainer.train
+
+    def counted(self: Retrainer, members: list[Any], *rest: Any) -> "Future[list[Progress]]":
+        trained.extend(member.number for member in members)
+        return train(self, members, *rest)
+
+    monkeypatch.setattr(Retrainer, "train", counted)
+    monkeypatch.setattr(View, "weights", lambda self, number: None)
+    refit(penguins, Wanted(rows="train", ensemble=3))
+
+    assert len(trained) >= 2
+    assert len(set(trained)) == len(trained)
+
+
 @pytest.mark.parametrize(
     ("errors", "kept"),
     [((1.0, 1.1), 2), ((1.0, 2.5), 1), ((1.0, 1.1, 2.5), 2), ((1.0, 1.1, 1.1), 3)],

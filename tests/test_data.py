@@ -430,6 +430,8 @@ def test_columns_that_give_the_target_away_are_named(tmp_path: Path) -> None:
     assert "columns added up give y almost exactly" in warned(tmp_path, summed, "u,v,w,y")
     coded = [f"{a},{'pq'[i % 2]},{'ab'[i % 2]}" for i, (a, _, _) in enumerate(draw)]
     assert "column z gives y away" in warned(tmp_path, coded, "x,z,y")
+    twice = [f"{'pq'[i % 2]},{'rs'[i % 2]},{'ab'[i % 2]}" for i in range(200)]
+    assert "each of the columns x, z gives y away" in warned(tmp_path, twice, "x,z,y")
     honest = [f"{a},{b},{'ab'[i % 2]}" for i, (a, b, _) in enumerate(draw)]
     assert warned(tmp_path, honest, "x,z,y") == ""
 

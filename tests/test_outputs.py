@@ -59,7 +59,9 @@ def test_libraries_see_the_ending_of_the_path(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").read_text() == ".png"
 
 
-@pytest.mark.parametrize(("path", "wrong"), [(".", "this is a folder"), ("no/a", "no folder no")])
+@pytest.mark.parametrize(
+    ("path", "wrong"), [(".", r"\. is a folder; -o names"), ("no/a", "no folder no")]
+)
 def test_a_path_that_cannot_be_a_file_is_refused(
     path: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

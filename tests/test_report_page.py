@@ -216,7 +216,7 @@ def test_report_writes_a_file_and_never_over_another(
         UsageError.exit_code, "nntune: -o a.txt: name a file that ends in .html or .htm.\n",
     )  # fmt: skip
     assert nntune("report", "--db", "made.db", "-o", "no/a.html")[::2] == (
-        UsageError.exit_code, "nntune: -o no/a.html: there is no folder no.\n",
+        UsageError.exit_code, "nntune: no/a.html: there is no folder no.\n",
     )  # fmt: skip
     assert nntune("plot", "history", "--db", "made.db", "-o", "history.html")[0] == 0
     assert "<svg" in Path("history.html").read_text()

@@ -122,6 +122,7 @@ class _Maker:
     def __init__(self, view: View, workers: Workers, notes: list[str]) -> None:
         self._view, self._notes = view, notes
         self._retrainer = Retrainer(view, workers)
+        self._made: dict[int, Parameters] = {}  # of the search's networks, by trial
 
     def shape(self, trial: Trial, learning: Learning) -> AnyShape:
         return self._retrainer.shape(trial, learning)
@@ -185,7 +186,10 @@ class _Maker:
 
     def searched(self, trials: Sequence[Trial], searched: Learning) -> list[Parameters]:
         """Each trial's parameters at its best epoch: those kept, else trained again alike."""
-        return [self._searched(trial, searched) for trial in trials]
+        for trial in trials:
+            if trial.number not in self._made:
+                self._made[trial.number] = self._searched(trial, searched)
+        return [self._made[trial.number] for trial in trials]
 
     def _searched(self, trial: Trial, searched: Learning) -> Parameters:
         shape = self.shape(trial, searched)

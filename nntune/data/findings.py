@@ -48,9 +48,23 @@ def doubts(
 def _leaks(
     table: Table, rows: Rows, target: Target, y: Floats, roles: dict[str, Role], encoder: Encoder
 ) -> Iterator[str]:
-    given = list(_giveaways(table, rows, target, y, roles))
-    yield from given
-    if given or target.classes or encoder.terms:
+    telling = [
+        name
+        for name, role in roles.items()
+        if role.name in ("numeric", "boolean", "categorical", "date")
+        and _tells(table.columns[name].take(rows), role, target, y)
+    ]
+    if len(telling) == 1:
+        yield (
+            f"column {telling[0]} gives {target.name} away; "
+            "--ignore it if it is not known beforehand"
+        )
+    elif telling:
+        yield (
+            f"each of the columns {listed(telling)} gives {target.name} away; "
+            "--ignore those that are not known beforehand"
+        )
+    if telling or target.classes or encoder.terms:
         return
     if _is_sum(encoder.plain.transform(table, rows), y):
         yield (
@@ -77,19 +91,6 @@ def _imbalances(target: Target, y: Floats) -> Iterator[str]:
             f"only {shares.min():.1%} of the training rows are {least!r}: "
             f"accuracy says little here; look at {others}"
         )
-
-
-def _giveaways(
-    table: Table, rows: Rows, target: Target, y: Floats, roles: dict[str, Role]
-) -> Iterator[str]:
-    for name, role in roles.items():
-        cells = table.columns[name].take(rows)
-        if role.name in ("numeric", "boolean", "categorical", "date") and _tells(
-            cells, role, target, y
-        ):
-            yield (
-                f"column {name} gives {target.name} away; --ignore it if it is not known beforehand"
-            )
 
 
 def _tells(cells: Cells, role: Role, target: Target, y: Floats) -> bool:
