@@ -141,7 +141,7 @@ def _toml(source: str, db: str | None, trial: int | None) -> tuple[bytes, str]:
         params, number, name = found.params, found.trials[0], str(found.metrics.get("study", ""))
     else:
         view = study_named(source, db)
-        chosen = view.best() if trial is None else view.trial(trial)
+        chosen = view.winner() if trial is None else view.trial(trial)
         if chosen is None:
             raise NotFoundError(f"study '{view.name}' has no trial with a value yet.")
         params, number, name = view.space.params(chosen.params), chosen.number, view.name

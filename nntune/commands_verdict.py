@@ -60,6 +60,7 @@ def confirm(
 def open_test(
     study: StudyName = None,
     db: Database = None,
+    network: Network = None,
     data: Data = None,
     workers: Workers = None,
     as_json: Json = False,
@@ -73,6 +74,7 @@ def open_test(
     from nntune.verdict.confirming import Effort
     from nntune.verdict.testing import opened, scored
 
+    allow(network)
     view = study_named(study, db)
     confirmation = view.confirmation()
     if confirmation is None:

@@ -217,7 +217,7 @@ class _History:
 
 
 class BatchTPESampler(BaseSampler):
-    """TPE whose proposals spread within a batch, at some 0.1 ms a trial.
+    """TPE whose proposals spread within a batch, at some 0.3 ms a trial.
 
     A parameter has its own good and bad densities. Of `CANDIDATES` configurations drawn from the
     good ones, the one with the largest sum of log ratios is proposed and joins the bad densities.

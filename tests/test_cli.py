@@ -13,10 +13,12 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+import typer
 
 from nntune import __version__, study
-from nntune.cli import _seconds, main
+from nntune.cli import _seconds, app, main
 from nntune.errors import DatabaseError, OutputError, UsageError
+from nntune.report.winner import _OF_THE_DATA
 from nntune.space import Space, build
 from nntune.study import Definition, Outcome
 
@@ -348,6 +350,33 @@ def test_the_command_that_repeats_a_configuration_runs(folder: Path, nntune: Com
     assert (again["params"], again["seed"], again["metric"]) == (found["params"], 3, "accuracy")
     views = [study.read(folder / each["db"]) for each in (found, again)]
     assert len({view.definition.data["fingerprint"] for view in views}) == 1
+
+
+def test_the_command_that_repeats_a_configuration_keeps_what_is_said_of_the_data(
+    folder: Path, nntune: Command
+) -> None:
+    asked = typer.main.get_command(app).commands["data"].params  # type: ignore[attr-defined]
+    flags = {flag for each in asked for flag in each.opts if flag.startswith("-")}
+    assert flags - set(_OF_THE_DATA) == {"--series", "--json"}
+
+    table = folder / "said.csv"
+    table.write_text(
+        "\n".join(["says,y", *(f"word{i % 7} and so on {i},{i % 2}" for i in range(60))])
+    )
+    words = [
+        "search",
+        str(table),
+        "-t",
+        "y",
+        "--text",
+        "says",
+        "--ngrams",
+        "1",
+        "--vocabulary",
+        "9",
+    ]
+    found = json.loads(nntune(*words, *SHORT, "--quiet", "--json")[1])
+    assert "--text says --ngrams 1 --vocabulary 9" in found["repeat"]
 
 
 def test_another_space_needs_a_flag(folder: Path, nntune: Command) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -447,6 +448,23 @@ def test_near_identical_labels_rare_classes_repeats_and_time_order_are_warned_of
     assert "only 4.7% of the training rows are 'a'" in warned(tmp_path, rare, "x,y")
     days = [f"2020-0{1 + i // 28}-{1 + i % 28:02},{'ab'[i * i % 7 % 2]}" for i in range(112)]
     assert "rows are in order of day" in warned(tmp_path, days, "day,y")
+
+
+def test_what_the_splits_heed_is_not_warned_of(tmp_path: Path) -> None:
+    rows = [
+        f"2020-0{1 + i // 28}-{1 + i % 28:02},{i * 7 % 20},{i * i % 23}.5,{'ab'[i * i % 7 % 2]}"
+        for i in range(112)
+    ]
+    source = put(tmp_path / "a.csv", "\n".join(["day,user_id,x,y", *rows]))
+
+    def doubts(**asked: Any) -> str:
+        return "\n".join(load(Request(source, "y", **asked)).warnings)
+
+    assert "; --time-col day tests on the latest rows" in doubts()
+    assert "; --group-col user_id keeps them together" in doubts()
+    assert "in order" not in doubts(time="day")
+    assert "group" not in doubts(group="user_id")
+    assert "in order" not in doubts(valid=source, test=source)
 
 
 def test_the_description_says_what_was_understood_and_is_plain_for_json() -> None:

@@ -32,6 +32,7 @@ from nntune.export.nodes import Graph
 from nntune.export.script import pytorch_script
 from nntune.export.weights import sequential, torch_state
 from nntune.space import build
+from nntune.study import View
 
 TEXT = Request(str(TABLES / "vader_amazon_500.csv"), "valence")
 TABLE = {
@@ -383,6 +384,18 @@ def test_export_writes_the_configuration_of_any_trial_of_a_study(
     command("export", view.name, "--db", view.path, "--trial", "0", "--format", "toml", "-o", out)
 
     assert out.read_text().startswith("# trial #0 of penguins\nhidden_layers = 2\nunits = 32\n")
+
+
+def test_export_writes_the_configuration_of_the_confirmed_winner(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = searched(tmp_path, PENGUINS)
+    second = view.trials()[1].number
+    monkeypatch.setattr(View, "winner", lambda self: self.trial(second))
+
+    told = command("export", view.name, "--db", view.path, "--format", "toml", "-o", tmp_path / "s")
+
+    assert f"the configuration of trial #{second}, " in told[1]
 
 
 def test_export_does_not_write_over_a_file_without_force(tmp_path: Path, command: Command) -> None:

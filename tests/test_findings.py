@@ -251,6 +251,10 @@ TABLES = {
     ),
     "leak": ("a,b,c,y", [f"{plain(row)},{2 * (row * 31 % 101) + 1}" for row in range(300)]),
     "duplicates": ("a,b,y", [plain(row % 60) for row in range(300)]),
+    "groups": (
+        "user_id,a,b,y",
+        [f"{row * 37 % 60},{plain(row)}" for row in range(300)],
+    ),
     "order": ("year,a,b,y", [f"{1900 + row // 4},{plain(row)}" for row in range(300)]),
 }
 
@@ -270,7 +274,9 @@ def test_what_the_data_say_is_kept_with_the_study(tmp_path: Path, name: str) -> 
 
 def test_plain_data_have_no_findings(tmp_path: Path) -> None:
     view = searched(tmp_path, "a,b,y", [plain(row) for row in range(1000)])
-    assert set(names(view)) & {"imbalanced", "leak", "duplicates", "order", "small"} == set()
+    assert (
+        set(names(view)) & {"imbalanced", "leak", "duplicates", "order", "groups", "small"} == set()
+    )
 
 
 def test_best_of_ten_thousand_trials_answers_at_once(made: Made) -> None:

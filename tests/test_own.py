@@ -215,6 +215,11 @@ def test_a_network_is_searched_beside_a_perceptron_and_used(tmp_path, monkeypatc
     assert RUN.invoke(app, [*made, "--network", "mine.py:Net"]).exit_code == 0
 
     monkeypatch.setattr(own, "_named", {})
+    tested = ["test", "--db", str(db)]
+    assert str(RUN.invoke(app, tested).exception).endswith("--network mine.py:Net")
+    assert RUN.invoke(app, [*tested, "--network", "mine.py:Net"]).exit_code == 0
+
+    monkeypatch.setattr(own, "_named", {})
     asked = ["predict", "m.nnt", source]
     assert str(RUN.invoke(app, asked).exception).endswith("--network mine.py:Net")
     shown = RUN.invoke(app, [*asked, "--network", "mine.py:Net"])

@@ -326,7 +326,13 @@ def _counts(plan: Plan) -> dict[str, int]:
 def _doubts(plan: Plan) -> tuple[findings.Doubt, ...]:
     rows, table = plan.seen, plan.table
     y = plan.target.values(table.columns[plan.target.name].take(rows), table.name).astype(float)
-    return tuple(findings.doubts(table, rows, plan.target, y, plan.roles, plan.encoder))
+    found = findings.doubts(table, rows, plan.target, y, plan.roles, plan.encoder)
+    request, is_given = plan.request, plan.valid is not table and plan.test is not table
+    answered = {
+        "order": is_given or request.time is not None or request.lags is not None,
+        "groups": is_given or request.group is not None,
+    }
+    return tuple(doubt for doubt in found if not answered.get(doubt.name))
 
 
 def _warnings(plan: Plan, doubts: tuple[findings.Doubt, ...]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ SAME = 0.999
 class Doubt(NamedTuple):
     """A sentence about the data, and the name of its kind."""
 
-    name: str  # 'labels', 'imbalanced', 'leak', 'cells', 'duplicates' or 'order'
+    name: str  # 'labels', 'imbalanced', 'leak', 'cells', 'duplicates', 'order' or 'groups'
     sentence: str
 
 
@@ -41,6 +41,7 @@ def doubts(
         ("cells", _cell_warnings(table, rows, roles)),
         ("duplicates", _duplicates(table)),
         ("order", _order_warnings(table, rows, roles)),
+        ("groups", _group_warnings(table, rows, roles)),
     ]
     return [Doubt(name, sentence) for name, sentences in kinds for sentence in sentences]
 
@@ -207,12 +208,18 @@ def _order_warnings(table: Table, rows: Rows, roles: dict[str, Role]) -> Iterato
             if len(np.unique(known)) > 1 and (np.diff(known) >= 0).all():
                 yield (
                     f"rows are in order of {name}: a random split may be too optimistic; "
-                    "--valid and --test take later rows"
+                    f"--time-col {name} tests on the latest rows"
                 )
                 return
+
+
+def _group_warnings(table: Table, rows: Rows, roles: dict[str, Role]) -> Iterator[str]:
     for name, role in roles.items():
         if role.name == "numeric" and _names_groups(name, table.columns[name].take(rows)):
-            yield f"column {name} looks like the id of a group whose rows stand in several splits"
+            yield (
+                f"column {name} looks like the id of a group whose rows stand in several splits; "
+                f"--group-col {name} keeps them together"
+            )
             return
 
 

@@ -17,9 +17,9 @@ from nntune.verdict.findings import findings
 
 # Flags of a search that say what is learnt and how it is judged, not what is tried.
 _OF_THE_DATA = (
-    "-t", "--target", "--task", "--metric", "--ignore", "--categorical", "--numeric", "--valid",
-    "--test", "--cv", "--group-col", "--seed", "--patience", "--image",
-    "--time-col", "--lags",
+    "-t", "--target", "--task", "--metric", "--ignore", "--categorical", "--numeric", "--text",
+    "--ngrams", "--characters", "--vocabulary", "--case", "--valid", "--test", "--cv",
+    "--group-col", "--image", "--time-col", "--lags", "--subsample", "--seed", "--patience",
 )  # fmt: skip
 
 

@@ -16,7 +16,8 @@ from nntune.wording import number, plain
 _SAMPLE = 1000
 _ENOUGH = 96  # trials before a hyperparameter is said not to matter
 _SMALL = 160  # validation rows; what a table of a thousand has
-_DATA = ("imbalanced", "leak", "duplicates", "order")  # of what was kept when the study was made
+# Of what was kept when the study was made.
+_DATA = ("imbalanced", "leak", "duplicates", "order", "groups")
 
 
 class Finding(NamedTuple):
