@@ -128,18 +128,24 @@ class Search:
         self._rescue = Rescue(self._workers.renew, budget.trial_time)
         while bracket := self._open_bracket():
             yield from self._run_bracket(bracket)
-            if self._states["failed"] == len(self._trials):
-                reasons = sorted({trial.reason for trial in self._trials.values()})
-                raise AllFailedError(
-                    f"all {len(self._trials)} trials failed ({', '.join(reasons)}); "
-                    "lower --lr or scale the data."
-                )
+            self._check_failed()
+        self._check_failed()
+
+    def _check_failed(self) -> None:
+        if self._trials and self._states["failed"] == len(self._trials):
+            reasons = sorted({trial.reason for trial in self._trials.values()})
+            raise AllFailedError(
+                f"all {len(self._trials)} trials failed ({', '.join(reasons)}); "
+                "lower --lr or scale the data."
+            )
 
     def _open_bracket(self) -> list[int]:
         """Numbers of the trials to train next: orphans of a killed search first, else new ones."""
         budget, first = self._budget, len(self._trials)
         self.stopped = met(budget, self._best, self._metric)
-        if not self.stopped and first and time.monotonic() >= self._deadline():
+        # However short the time, a search ends with a value, if that of the default configuration.
+        is_waiting = first and self._best is None and self._trials[0].state == "running"
+        if not (self.stopped or is_waiting) and first and time.monotonic() >= self._deadline():
             self.stopped = "the time is over"
         if not self.stopped and self._states["running"]:
             orphans = [n for n, trial in self._trials.items() if trial.state == "running"]
@@ -223,7 +229,7 @@ class Search:
     ) -> "Future[list[Progress]]":
         params = self._configuration(stack[0].number)
         if self._best is None and any(m.number == 0 and not m.epoch for m in stack):
-            deadline = math.inf  # however short the time, a search ends with a value
+            deadline = math.inf
         setting = Setting(
             shape_of(params, self._problem),
             params["batch_size"],
@@ -263,12 +269,19 @@ class Search:
             reached.keep(number, self._rank(member.value, member.loss))
         ranks = reached.ranks
         mine = {n: ranks[n] for n in self._brackets[bracket] if n in ranks}
-        complete = {n: ranks[n] for n in ranks if self._trials[n].state == "complete"} if (
-            pruner == "median"
-        ) else {}  # fmt: skip
         place, count = self._plan.rungs.index(rung), len(self._plan.rungs)
+        complete = {}
+        if pruner == "median":
+            before = self._plan.rungs[place - 1] if place else 0
+            complete = {n: ranks[n] for n in ranks if self._was_complete(n, bracket, before)}
         here = Rung(bracket, place, count, mine, reached.order, complete)
         return going_on(pruner, here, self._plan.eta)
+
+    def _was_complete(self, number: int, bracket: int, rung: int) -> bool:
+        """Whether a trial was complete when a bracket had a rung behind it, killed since or not."""
+        trial = self._trials[number]
+        is_before = trial.bracket < bracket or max(trial.rungs, default=0) <= rung
+        return trial.state == "complete" and is_before
 
     def _tell(self, outcomes: Sequence[Outcome], members: Mapping[int, Progress]) -> None:
         trials = [self._trials[outcome.number].with_outcome(outcome) for outcome in outcomes]

@@ -446,8 +446,8 @@ def _standing(writer: Writer, counts: Mapping[str, int], budget: Budget) -> str:
     place = f"study {writer.name} in {writer.path}"
     if not trials:
         return f"{place}: new"
-    if budget.trials is not None and done >= budget.trials:
-        return f"{place}: {done} of {budget.trials} trials done, nothing left to do"
+    if budget.trials is not None and trials >= budget.trials and not running:
+        return f"{place}: {done} of {budget.trials} trials done"
     adopted = f", {running} of them unfinished and taken up again"
     return f"{place}: resumed after {trials} trials" + adopted * (running > 0)
 

@@ -178,6 +178,14 @@ def test_a_search_that_nothing_follows_has_the_whole_of_its_time(tmp_path: Path)
     assert time.monotonic() - started >= 2
 
 
+def test_as_many_are_confirmed_as_were_asked_for(iris: View, rows: Learning) -> None:
+    with Workers(0) as pool:
+        for deadline in (None, time.monotonic() + 1e6):
+            found = AtTheEnd(7, deadline)._effort(iris, rows, pool)
+            assert found == Effort(len(candidates(iris, 7)), 5)
+    assert len(candidates(iris, 7)) > 5
+
+
 def test_what_the_time_does_not_allow_is_said(iris: View, rows: Learning) -> None:
     said: list[str] = []
     with open_existing(iris.path, iris.name) as writer, Workers(0) as pool:
@@ -223,6 +231,8 @@ def test_resamples_have_the_spread_of_new_rows() -> None:
     assert drawn[:, 0].std() == pytest.approx(expected, rel=0.1)
     low, high = interval(drawn[:, 0])
     assert high - low == pytest.approx(2 * 1.96 * expected, rel=0.1)
+    undefined = np.full(40, -np.inf)  # as r2 of rows with one target
+    assert interval(np.concatenate([drawn[:, 0], undefined])) == (low, high)
 
 
 def test_a_threshold_serves_the_metric_of_labels() -> None:

@@ -1,9 +1,11 @@
 """Each finding has a study that raises it and one that does not."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -162,6 +164,18 @@ def test_where_trials_diverge_is_found(made: Made) -> None:
     assert found.name == "diverged"
     assert "7 of 30 trials diverged, all with lr of 0.022 or more (of 7 there)" in found.sentence
     assert found.flag == "--lr 1e-4:0.022:log"
+
+
+def test_a_trial_that_was_lost_in_a_damaged_file_diverged_nowhere(made: Made) -> None:
+    for rate in np.geomspace(1e-4, 9e-2, 30):
+        made.at(float(rate), lost=bool(rate > 0.02))
+    view = made.view()
+    with closing(sqlite3.connect(made.path)) as connection:
+        connection.execute("DELETE FROM trial_params WHERE trial_id = 30")
+        connection.execute("UPDATE trials SET state = 'FAIL' WHERE trial_id = 30")
+        connection.commit()
+
+    assert "diverged" in names(view)
 
 
 def test_one_trial_that_diverged_is_no_pattern(made: Made) -> None:

@@ -1,11 +1,12 @@
 """One suite for all samplers and pruners: what any of them has to hold, however it chooses."""
 
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
-from test_search import definition, facts, searched
+from test_search import definition, facts, last_of, searched
 
 from nntune import study
 from nntune.errors import UsageError
@@ -19,15 +20,14 @@ from nntune.study import Definition, Trial
 from nntune.training import Examples
 from nntune.workers import Workers
 
-SPACE = build(
-    {
-        "units": "8:64",
-        "hidden_layers": "1",
-        "batch_size": "32",
-        "epochs": "9",
-        "l2": "1e-6:1e-2:log",
-    }
-)
+RANGES = {
+    "units": "8:64",
+    "hidden_layers": "1",
+    "batch_size": "32",
+    "epochs": "9",
+    "l2": "1e-6:1e-2:log",
+}
+SPACE = build(RANGES)
 WIDTH, BRACKETS = 4, 4  # a GP begins after ten trials and takes half a second each
 
 
@@ -137,6 +137,19 @@ def test_a_pruner_decides_alike_with_two_workers_and_in_two_calls(
     assert facts(parts) == facts(whole)
     assert whole.counts()["running"] == 0
     assert (whole.counts()["pruned"] == 0) == (pruner == "none")
+
+
+def test_a_median_is_of_the_same_trials_after_a_kill(
+    tmp_path: Path, three_classes: Examples
+) -> None:
+    made = definition(build({**RANGES, "epochs": "27"}), pruner="median")
+    made = replace(made, training={**made.training, "patience": 1})
+    whole, updates = last_of(tmp_path / "whole.db", three_classes, made, Budget(16), Workers(0))
+    assert {trial.reason.split()[0] for trial in whole.trials()} >= {"early", "rung"}
+    for kill in range(1, len(updates)):
+        path = tmp_path / f"{kill}.db"
+        last_of(path, three_classes, made, Budget(16), Workers(0), kill)
+        assert facts(searched(path, three_classes, made, Budget(16), Workers(0))) == facts(whole)
 
 
 def at(bracket: int, place: int, mine: dict[int, float], complete: list[float]) -> Rung:

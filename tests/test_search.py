@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -59,15 +59,20 @@ def searched(
 
 
 def last_of(
-    path: Path, examples: Examples, made: Definition, budget: Budget, workers: Workers
+    path: Path,
+    examples: Examples,
+    made: Definition,
+    budget: Budget,
+    workers: Workers,
+    kill: int | None = None,
 ) -> tuple[View, list[Update]]:
-    """The same, with all updates of the search."""
+    """The same, with all updates of the search; killed after so many of them."""
     arrays = {name: getattr(examples, name).numpy() for name in ("x", "y", "x_valid", "y_valid")}
     problem = Problem(examples.x.shape[1], len(examples.x), examples.classes, examples.scale)
     space = build(made.space)
     with workers, study.open_writer(path, "made", made) as writer:
         workers.share(arrays)
-        updates = list(Search(writer, space, problem, workers).run(budget))
+        updates = list(islice(Search(writer, space, problem, workers).run(budget), kill))
     return study.read(path, "made"), updates
 
 
@@ -349,6 +354,8 @@ def test_a_search_whose_trials_all_fail_says_why(tmp_path: Path, regression: Exa
         "all 8 trials failed (diverged at epoch 1); lower --lr or scale the data."
     )
     assert error.value.exit_code == 6
+    with pytest.raises(AllFailedError):  # the same command again
+        searched(tmp_path / "a.db", regression, made, Budget(8), Workers(0))
     states = study.read(tmp_path / "a.db").counts()
     assert states == {"running": 0, "complete": 0, "pruned": 0, "failed": 8}
 

@@ -44,6 +44,12 @@ def test_what_is_enqueued_is_tried_after_the_default(tmp_path: Path) -> None:
     assert second == {**default, "dropout": 0.4}
 
 
+def test_what_is_enqueued_has_the_defaults_of_a_table_with_text() -> None:
+    space = build({}, is_text=True)
+    assert enqueued({"units": "16"}, space) == {**space.default, "units": 16}
+    assert space.default["hidden_layers"] == 0
+
+
 def test_the_same_command_enqueues_nothing_twice(tmp_path: Path) -> None:
     once = facts(search(tmp_path, enqueue=[{"lr": 0.02}]))
     assert facts(search(tmp_path, enqueue=[{"lr": 0.02}])) == once

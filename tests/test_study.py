@@ -1,5 +1,6 @@
 """The study's file: what is written comes back, whatever happens in between."""
 
+import errno
 import json
 import math
 import os
@@ -914,6 +915,37 @@ def test_a_file_that_is_no_study_is_refused_and_left_alone(
     assert complaint in str(caught.value)
     assert (path.read_bytes() if path.is_file() else None) == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_log_of_a_deleted_study_does_not_come_back(path: Path) -> None:
+    with open_writer(path, "churn", DEFINITION) as writer:
+        begin(writer, 0, 3)
+        log = path.with_name(f"{path.name}-wal")
+        left = log.read_bytes()
+    path.unlink()
+    log.write_bytes(left)
+
+    with open_writer(path, "churn", DEFINITION) as writer:
+        assert writer.trials() == []
+
+
+@posix
+def test_a_study_has_one_writer_by_whatever_name(path: Path) -> None:
+    other = path.with_name("other.db")
+    with open_writer(path, "churn", DEFINITION):
+        other.symlink_to(path)
+        with pytest.raises(DatabaseError, match=r"other\.db is in use by another nntune search"):
+            open_writer(other, "churn", DEFINITION)
+
+
+@posix
+def test_a_name_that_is_too_long_is_a_sentence(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 300)
+    assert sentence(DatabaseError, long).endswith(
+        f"cannot be read: {os.strerror(errno.ENAMETOOLONG)}."
+    )
+    with pytest.raises(DatabaseError, match="cannot be"):
+        open_writer(long, "churn", DEFINITION)
 
 
 def test_a_missing_file_is_named_with_the_one_that_was_meant(path: Path) -> None:

@@ -56,5 +56,5 @@ def resampled(
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
     """The middle 95 % of resampled values; those that are not defined are left out."""
-    low, high = np.nanquantile(values, [0.025, 0.975])
+    low, high = np.quantile(values[np.isfinite(values)], [0.025, 0.975])
     return float(low), float(high)

@@ -2,7 +2,7 @@
 
 from nntune.space.building import asked_ranges, bins_of, build, explicit
 from nntune.space.grammar import parse
-from nntune.space.hyperparameter import Change, Hyperparameter
+from nntune.space.hyperparameter import Hyperparameter
 from nntune.space.rules import NAMES, RULES, TEXT, Value, family_of, flag_of
 from nntune.space.toml import parse_toml
 from nntune.space.whole import Space
@@ -11,7 +11,6 @@ __all__ = [
     "NAMES",
     "RULES",
     "TEXT",
-    "Change",
     "Hyperparameter",
     "Space",
     "Value",

@@ -61,13 +61,15 @@ def build(
     for name, value in (networks or {}).get(str(models.choices[-1]), {}).items():
         if name in found and isinstance(value, int | float | str):
             found[name] = replace(found[name], default=value)
+    if is_text:
+        found |= {name: replace(found[name], default=each) for name, (_, each) in TEXT.items()}
     if not bins:
         having.discard("bins")
     elif "bins" not in asked:
         found["bins"] = parse("bins", f"0,{bins}")
     if models.choices == ("mlp",) and grid is None:  # a table leaves no choice
         having.remove("model")
-    return Space(tuple(each for name, each in found.items() if name in having), is_text)
+    return Space(tuple(each for name, each in found.items() if name in having))
 
 
 def asked_ranges(

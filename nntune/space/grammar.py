@@ -83,6 +83,11 @@ def _zero_or_range(name: str, rule: Rule, first: str, rest: str) -> Hyperparamet
         )
     if rule.low > 0:
         raise MistakeError(f"{rule.limits}; leave out the zero: {rest}")
+    if rule.kind is int:
+        ends = ",".join(part.strip() for part in rest.split(":")[:2])
+        raise MistakeError(
+            f"zero before a range is for numbers that need not be whole; write 0,{ends}"
+        )
     if not rest.endswith(":log"):
         raise MistakeError(f"zero may stand before a log range only; write 0,{rest}:log")
     found = _range(name, rule, rest)

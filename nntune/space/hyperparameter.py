@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from nntune.families import OWN
 from nntune.space.rules import ANY, RULES, Rule, Value
@@ -11,9 +11,6 @@ from nntune.space.rules import ANY, RULES, Rule, Value
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
-
-
-Change: TypeAlias = Literal["wider", "narrower", "different"]
 
 
 @dataclass(frozen=True)
@@ -163,20 +160,6 @@ class Hyperparameter:
             inside = self.low + round((inside - self.low) / self.step) * self.step
         return round(inside) if self._whole else inside
 
-    def covers(self, other: "Hyperparameter") -> bool:
-        """Whether every value of the other range is one of this range too."""
-        if other.choices:
-            return all(map(self.contains, other.choices))
-        step = other.step or (1 if self._whole else 0)
-        if self.choices:
-            count = round((other.high - other.low) / step) + 1 if step else math.inf
-            return count <= len(self.choices) and all(
-                self.contains(other.low + step * index) for index in range(int(count))
-            )
-        ends = [other.low, other.high] + [0.0] * other.zero
-        multiple = step / self.step if self.step else 1
-        return all(map(self.contains, ends)) and multiple == round(multiple) > 0
-
     def distributions(self) -> "dict[str, BaseDistribution]":
         """Optuna's names and distributions: none if fixed, two for zero or a log range."""
         from optuna.distributions import (
@@ -209,15 +192,6 @@ class Hyperparameter:
             low, high = map(int, ends)
             return trial.suggest_int(self.name, low, high, step=int(self.step or 1), log=self.log)
         return trial.suggest_float(self.name, *ends, step=self.step, log=self.log)
-
-    def change(self, other: "Hyperparameter") -> Change:
-        """What another range is beside this one."""
-        match other.covers(self), self.covers(other):
-            case True, False:
-                return "wider"
-            case False, True:
-                return "narrower"
-        return "different"
 
     @property
     def _whole(self) -> bool:

@@ -27,6 +27,8 @@ def parse_toml(text: str, source: str) -> dict[str, str]:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{source} is not valid TOML: {error}") from None
     own = entries.pop("net", {})
+    if not isinstance(own, dict):
+        raise UsageError(f"{source}: net is a table; write [net] and below it NAME = RANGE.")
     entries |= {f"{PREFIX}{name}": entry for name, entry in own.items()}
     for name in entries:
         if name not in RULES and not name.startswith(PREFIX):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from nntune.space.hyperparameter import Change, Hyperparameter
-from nntune.space.rules import RULES, TEXT, Value, family_of
+from nntune.space.hyperparameter import Hyperparameter
+from nntune.space.rules import RULES, Value, family_of
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -22,12 +22,10 @@ class Space:
 
     Args:
         hyperparameters: one each.
-        text: whether the defaults are those for tables with text.
         past: of families that may be drawn no more; their trials keep them.
     """
 
     hyperparameters: tuple[Hyperparameter, ...]
-    text: bool = False
     past: tuple[Hyperparameter, ...] = ()
 
     def __getitem__(self, name: str) -> Hyperparameter:
@@ -43,11 +41,7 @@ class Space:
     @cached_property
     def default(self) -> dict[str, Value]:
         """The configuration of trial 0: each default, or the closest value that is allowed."""
-        own = {name: default for name, (_, default) in TEXT.items()} if self.text else {}
-        nearest = {
-            each.name: each.nearest(own.get(each.name, each.initial))
-            for each in self.hyperparameters
-        }
+        nearest = {each.name: each.nearest(each.initial) for each in self.hyperparameters}
         return {each.name: nearest[each.name] for each in self.of(nearest.get("model"))}
 
     @property
@@ -145,15 +139,3 @@ class Space:
             known = f"# default {rule.text}: {rule.source}\n" * (each.name in RULES)
             blocks.append(f'{known}{each.name} = "{each.text}"\n')
         return "\n".join(blocks)
-
-    def diff(self, other: "Space") -> list[tuple[str, str, str, Change]]:
-        """Where two spaces differ: name, this range, the other, and what the other is beside this.
-
-        A `wider` range holds every value of this one, so that old trials stay valid in it.
-        """
-        both = {each.name: each for each in other.hyperparameters}
-        return [
-            (ours.name, ours.text, theirs.text, ours.change(theirs))
-            for ours in self.hyperparameters
-            if (theirs := both.get(ours.name, ours)) != ours
-        ]

@@ -4,8 +4,9 @@ import errno
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple, overload
@@ -78,7 +79,9 @@ class Stored(NamedTuple):
 
 def is_blank(path: Path) -> bool:
     """Whether there is nothing in the file, or no file."""
-    return not path.exists() or (path.is_file() and path.stat().st_size == 0)
+    with suppress(OSError):  # of a path that is too long, or in a folder that may not be read
+        return not path.exists() or (path.is_file() and path.stat().st_size == 0)
+    return False
 
 
 @overload
@@ -195,17 +198,17 @@ def _check_is_file(path: Path) -> None:
     wants it (https://www.sqlite.org/howtocorrupt.html), and another process would then take its log
     away.
     """
-    if path.is_dir():
-        raise DatabaseError(f"{path} is a folder; name the file of a study in it.")
     try:
-        size = path.stat().st_size
+        found = path.stat()
     except FileNotFoundError:
         beside = [other.name for other in path.parent.glob("*.db")]
         hint = did_you_mean(path.name, beside)
         raise NotFoundError(f"there is no file {path}.{hint}") from None
     except OSError as error:
         raise DatabaseError(f"{path} cannot be read: {error.strerror}.") from error
-    if not size:
+    if stat.S_ISDIR(found.st_mode):
+        raise DatabaseError(f"{path} is a folder; name the file of a study in it.")
+    if not found.st_size:
         raise NotFoundError(f"{path} is empty; there is no study in it.")
     effective = os.access in os.supports_effective_ids
     if not os.access(path, os.R_OK, effective_ids=effective):

@@ -54,7 +54,8 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         DatabaseError: another process holds it, or the folder cannot be written.
     """
-    lock = path.with_name(f"{path.name}.lock")
+    file = Path(os.path.realpath(path))  # however many links lead to it
+    lock = file.with_name(f"{file.name}.lock")
     try:
         descriptor = _acquire(path, lock)
     except OSError as error:

@@ -129,7 +129,9 @@ def _inspected(path: Database) -> dict[str, Stored]:
 def _create(path: Path) -> None:
     """Optuna's tables and ours, as a whole file or not at all."""
     new = path.with_name(f"{path.name}-new")
-    new.unlink(missing_ok=True)
+    # The log of a file that was deleted after a kill would be played into the new one.
+    for ending in ("-new", "-wal", "-shm", "-journal"):
+        path.with_name(f"{path.name}{ending}").unlink(missing_ok=True)
     try:
         blank_database(new)
         os.replace(new, path)

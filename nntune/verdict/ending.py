@@ -19,7 +19,7 @@ _ENOUGH = 32  # trials: of fewer, a search is a trial of the tool
 _TOP = 5
 _RESERVED = 0.2  # of a search's time
 _UNSURE = 2.0  # the factor within which durations are estimated
-_SMALLER = ((5, 5), (3, 5), (2, 4), (1, 3))  # candidates and seeds, where time is short
+_SMALLER = ((_TOP, 5), (3, 5), (2, 4), (1, 3))  # candidates and seeds, where time is short
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class AtTheEnd:
         if self.deadline is None:
             return Effort(there)
         left = self.deadline - time.monotonic()
-        for top, seeds in _SMALLER:
-            effort = Effort(min(top, there), seeds)
+        smaller = (Effort(min(top, there), seeds) for top, seeds in _SMALLER)
+        for effort in (Effort(there), *smaller):
             if _UNSURE * seconds_needed(view, effort, rows, workers.count) < left:
                 return effort
         return None

@@ -133,7 +133,8 @@ def _place(
     if len(values) < len(lost) or each.choices or each.zero:
         return None
     least = min(values)
-    there = sum(1 for params in ended if params.get(each.name, -math.inf) >= least)
+    known = [params[each.name] for params in ended if _is_number(params.get(each.name))]
+    there = sum(value >= least for value in known)
     gain = (len(lost) / there) / (len(lost) / len(ended))
     if gain < 2 or least <= each.low:
         return None
