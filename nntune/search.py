@@ -15,8 +15,8 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from nntune.errors import AllFailedError
-from nntune.failures import Rescue
+from nntune.errors import AllFailedError, UsageError
+from nntune.failures import Rescue, failure_of
 from nntune.metrics import METRICS
 from nntune.proposals import Proposer
 from nntune.pruners import Reached, Rung, going_on
@@ -134,9 +134,10 @@ class Search:
     def _check_failed(self) -> None:
         if self._trials and self._states["failed"] == len(self._trials):
             reasons = sorted({trial.reason for trial in self._trials.values()})
+            diverged = any(reason.startswith("diverged") for reason in reasons)
+            advice = "lower --lr or scale the data" if diverged else "search other ranges"
             raise AllFailedError(
-                f"all {len(self._trials)} trials failed ({', '.join(reasons)}); "
-                "lower --lr or scale the data."
+                f"all {len(self._trials)} trials failed ({', '.join(reasons)}); {advice}."
             )
 
     def _open_bracket(self) -> list[int]:
@@ -204,9 +205,27 @@ class Search:
     def _train(
         self, members: Sequence[Progress], rung: int, deadline: float
     ) -> Iterator[list[Progress]]:
-        """Members as their stacks reach the rung, in any order."""
-        formed = self._formed(members, rung, deadline)
-        return self._rescue.train(formed, lambda stack: self._submit(stack, rung, deadline))
+        """Members as their stacks reach the rung, in any order; first those without a network."""
+        tried = [self._tried(member) for member in members]
+        if failed := [member for member in tried if member.failure]:
+            yield failed
+        formed = self._formed([m for m in tried if not m.failure], rung, deadline)
+        yield from self._rescue.train(formed, lambda stack: self._submit(stack, rung, deadline))
+
+    def _tried(self, member: Progress) -> Progress:
+        """The member, failed if the user's code makes no network of its configuration.
+
+        Raises:
+            UsageError: it is not this configuration's fault.
+        """
+        try:
+            shape_of(self._configuration(member.number), self._problem)
+        except UsageError as error:
+            if not isinstance(error.__cause__, Exception):
+                raise
+            failure = failure_of(error.__cause__)
+            return member._replace(outcome=failure.outcome, failure=failure)
+        return member
 
     def _formed(
         self, members: Sequence[Progress], rung: int, deadline: float

@@ -231,6 +231,19 @@ def test_a_network_is_searched_beside_a_perceptron_and_used(tmp_path, monkeypatc
     assert kept["norm.running_var"].shape == kept["first.bias"].shape
 
 
+def test_configurations_without_a_network_are_failed_trials(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(own, "_named", {})
+    source, db = table(tmp_path / "t.csv"), tmp_path / "t.db"
+    text = f"{FILE}:Heads"
+    space = {"model": text, "net.heads": "1,2,3,4", "net.width": "6,8,9", "epochs": 1}
+    view = search(source, "y", trials=8, space=space, db=db, confirm=0)
+    told = {}
+    for trial in view.trials():
+        params = view.space.params(trial.params)
+        told.setdefault(params["net.width"] % params["net.heads"] == 0, set()).add(trial.reason)
+    assert told == {True: {"epochs"}, False: {"crashed (AssertionError) at epoch 0"}}
+
+
 def test_a_network_that_changed_is_another_study(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     code = FILE.read_text()

@@ -360,6 +360,15 @@ def test_a_search_whose_trials_all_fail_says_why(tmp_path: Path, regression: Exa
     assert states == {"running": 0, "complete": 0, "pruned": 0, "failed": 8}
 
 
+def test_a_learning_rate_is_blamed_for_what_diverges_only(
+    tmp_path: Path, three_classes: Examples
+) -> None:
+    made, at_once = definition(build(SMALL)), Budget(2, trial_time=0.0)
+    with pytest.raises(AllFailedError) as error:
+        searched(tmp_path / "a.db", three_classes, made, at_once, Workers(0))
+    assert str(error.value) == "all 2 trials failed (time limit at epoch 0); search other ranges."
+
+
 def test_a_deadline_in_the_past_gives_the_first_bracket_one_value_and_begins_no_other(
     tmp_path: Path, three_classes: Examples
 ) -> None:

@@ -42,6 +42,19 @@ class Needs(nn.Module):
         return self.only(x.flatten(1))
 
 
+class Heads(nn.Module):
+    """Cannot be made where the width is no multiple of the heads."""
+
+    def __init__(self, inputs: int, outputs: int, heads: int = 2, width: int = 6) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(inputs, width), nn.Linear(width, outputs)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.first(x)[:, None]
+        return self.last(self.attention(h, h, h, need_weights=False)[0][:, 0])
+
+
 def fails(inputs: int) -> nn.Module:
     raise ValueError(f"no network\nfor {inputs}")
 
