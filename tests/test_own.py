@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from nntune import autograd, bundle, own, study
 from nntune.cli import app
 from nntune.errors import UsageError
-from nntune.families import Grid
+from nntune.families import Grid, Own
 from nntune.session import search
 from nntune.space import build, parse, parse_toml
 from nntune.training import Examples, train
@@ -79,6 +79,25 @@ def test_a_member_equals_itself_alone_and_cut(net: str) -> None:
     cut = train(train(members[1:2], setting, examples(), until=2), setting, examples(), until=4)
     assert cut[0].curve == together[1].curve
     assert np.array_equal(cut[0].parameters, together[1].parameters)
+
+
+def trained(name: str, numbers: range = range(1)) -> tuple[Own, list[Progress]]:
+    """Trials after two epochs, with their shape."""
+    own.name_network(f"{FILE}:{name}")
+    shape = own.shape_of_own(f"{FILE}:{name}", {}, 5, 3, None)
+    members = [Progress(n, lr=0.1, l1=0, l2=1e-2, dropout=0, epochs=9) for n in numbers]
+    return shape, train(members, Setting(shape, 16, "adam", "log_loss", 9, 7), examples(), until=2)
+
+
+def test_what_the_code_froze_stays_as_it_was() -> None:
+    shape, (member,) = trained("Frozen")
+    kept = member.parameters == autograd.initial(shape, 7, 0)
+    assert [(part.name, part.size) for part in shape.parts if part.kind == "buffer"] == [
+        ("first.weight", (4, 5))
+    ]
+    assert kept[-20:].all()
+    assert not kept[:-20].any()
+    assert len(member.curve) == 2
 
 
 def test_examples_come_in_the_form_of_their_grid() -> None:

@@ -122,6 +122,8 @@ def _bound(
             if gradients is not None:
                 tensor.grad = gradients[place : place + count].view(part.size)
         for owner, name in names[part.name]:
+            if part.kind == "buffer" and name in owner._parameters:  # the user's code froze it
+                tensor = torch.nn.Parameter(tensor, requires_grad=False)
             setattr(owner, name, tensor)
         place += count
     return module.train(gradients is not None)

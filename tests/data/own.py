@@ -55,6 +55,18 @@ class Heads(nn.Module):
         return self.last(self.attention(h, h, h, need_weights=False)[0][:, 0])
 
 
+class Frozen(nn.Module):
+    """Has a weight that is not trained."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(inputs, 4), nn.Linear(4, outputs)
+        self.first.weight.requires_grad_(False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.first(x).tanh())
+
+
 def fails(inputs: int) -> nn.Module:
     raise ValueError(f"no network\nfor {inputs}")
 
