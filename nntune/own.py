@@ -225,10 +225,15 @@ def _told(error: Exception) -> str:
 
 
 def _tensors(module: "nn.Module") -> dict[str, Any]:
-    """What the module learns and remembers; whole numbers, such as counts, stay its own."""
-    found = dict(module.named_parameters())
-    buffers = {n: b for n, b in module.named_buffers() if b.is_floating_point()}
-    return found | buffers
+    """What the module learns and remembers; whole numbers, such as counts, stay its own.
+
+    So do buffers that are not finite, such as the mask of an attention: they have no average.
+    """
+    found: dict[str, Any] = dict(module.named_parameters())
+    for name, buffer in module.named_buffers():
+        if buffer.is_floating_point() and buffer.isfinite().all():
+            found[name] = buffer
+    return found
 
 
 def _parts(module: "nn.Module") -> tuple[Part, ...]:

@@ -100,6 +100,14 @@ def test_what_the_code_froze_stays_as_it_was() -> None:
     assert len(member.curve) == 2
 
 
+def test_a_mask_that_is_not_finite_stays_the_codes_own() -> None:
+    shape, (member,) = trained("Masked")
+    assert "mask" not in {part.name for part in shape.parts}
+    assert np.isfinite(member.curve).all()
+    outputs = autograd.outputs(shape, member.best, np.eye(5, dtype=np.float32))
+    assert np.isfinite(outputs).all()
+
+
 def test_examples_come_in_the_form_of_their_grid() -> None:
     text = f"{FILE}:Steps"
     own.name_network(text)

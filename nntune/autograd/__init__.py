@@ -112,6 +112,8 @@ def _bound(
     """A module whose tensors are views of a member's flat parameters (P,) and gradients (P,)."""
     module = module_of(shape, rate)
     place, names = 0, _names(module)
+    if isinstance(shape, Own):
+        module.to(row.device)  # what is no part of the row, such as whole numbers
     for part in shape.parts:
         count = math.prod(part.size)
         # Views share a count of changes with the whole row, and a buffer that is updated would
