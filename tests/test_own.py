@@ -108,6 +108,15 @@ def test_a_mask_that_is_not_finite_stays_the_codes_own() -> None:
     assert np.isfinite(outputs).all()
 
 
+def test_a_batch_that_is_changed_in_place_is_the_members_own() -> None:
+    shape, together = trained("InPlace", range(3))
+    _, alone = trained("InPlace", range(2, 3))
+    assert alone[0].curve == together[2].curve
+    x = np.ones((2, 5), np.float32)
+    autograd.outputs(shape, alone[0].best, x)
+    assert (x == 1).all()
+
+
 def test_examples_come_in_the_form_of_their_grid() -> None:
     text = f"{FILE}:Steps"
     own.name_network(text)

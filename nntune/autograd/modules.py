@@ -40,7 +40,8 @@ class Framed(nn.Module):
         self.spread, self.network, self.outputs = _made(shape.spread, 0.0), network, shape.outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.network(self.spread(x))
+        # The code may change what it gets in place, and the other members get the same rows.
+        found: torch.Tensor = self.network(self.spread(x).clone())
         return found.reshape(len(x), self.outputs)
 
 

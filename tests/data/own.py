@@ -79,6 +79,18 @@ class Masked(nn.Module):
         return self.last((self.first(x) + self.mask).softmax(1))
 
 
+class InPlace(nn.Module):
+    """Changes the batch that it gets."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.last = nn.Linear(inputs, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x *= 2
+        return self.last(x)
+
+
 def fails(inputs: int) -> nn.Module:
     raise ValueError(f"no network\nfor {inputs}")
 
