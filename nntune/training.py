@@ -19,6 +19,7 @@ import torch
 
 from nntune import autograd, networks
 from nntune.autograd import Differentiated, Draws
+from nntune.families import Own
 from nntune.metrics import METRICS, log_loss, mean_squared_error
 from nntune.networks import Dropout, Perceptrons, member_buffer
 from nntune.optimizers import Optimizer, Rates
@@ -228,7 +229,10 @@ class Stack:
         )
         self._gradients = _zeros(len(members), shape, device)
         self._rows = min(setting.batch_size, len(examples.x))
-        self._steps = math.ceil(len(examples.x) / self._rows)
+        # A row by itself has no spread, and the user's code may normalise by that of a batch.
+        is_left_over = isinstance(setting.shape, Own) and len(examples.x) % self._rows == 1
+        self._used = len(examples.x) - is_left_over  # rows of an epoch
+        self._steps = math.ceil(self._used / self._rows)
         rates = Rates([m.lr for m in members], [m.l1 for m in members], [m.l2 for m in members])
         self._terms = None
         if examples.terms is not None and isinstance(setting.shape, Shape):
@@ -270,7 +274,7 @@ class Stack:
 
     def train_epoch(self, deadline: float) -> bool:
         """One pass over the training rows in the epoch's order; False if time ran out."""
-        order = _order(self._setting.seed, self.epoch, self._examples.x)
+        order = _order(self._setting.seed, self.epoch, self._examples.x)[: self._used]
         step = self.epoch * self._steps
         for block in torch.split(order, self._rows * self._target_steps):
             batches = zip(torch.split(block, self._rows), self._pulls(block), strict=True)

@@ -117,6 +117,16 @@ def test_a_batch_that_is_changed_in_place_is_the_members_own() -> None:
     assert (x == 1).all()
 
 
+def test_a_row_left_over_is_no_batch_of_its_own(net: str) -> None:
+    shape = own.shape_of_own(net, {}, 5, 3, None)
+    setting = Setting(shape, 13, "adam", "log_loss", 9, 7)  # three batches, of 40 rows
+    member = Progress(0, lr=0.01, l1=0, l2=0, dropout=0, epochs=9)
+    (whole,) = train([member], setting, examples(), until=4)
+    (cut,) = train(train([member], setting, examples(), until=2), setting, examples(), until=4)
+    assert cut.curve == whole.curve
+    assert np.array_equal(cut.parameters, whole.parameters)
+
+
 def test_examples_come_in_the_form_of_their_grid() -> None:
     text = f"{FILE}:Steps"
     own.name_network(text)
