@@ -142,7 +142,7 @@ def test_states_behind_the_end_of_a_series_do_not_count() -> None:
 
 
 @pytest.mark.parametrize("kind", ["shift", "flip", "crop"])
-@pytest.mark.parametrize("grid", [Grid(2, (8, 10)), Grid(2, (20,))])
+@pytest.mark.parametrize("grid", [Grid(2, (8, 10)), Grid(2, (20,)), Grid(2, (20,), has_gaps=True)])
 def test_augmentation_is_fixed_by_seed_and_step(kind, grid) -> None:
     shape = CNN._replace(inputs=grid.features + 1, grid=grid, augment=kind)
     x = torch.randn(6, grid.features + 1, generator=torch.Generator().manual_seed(0))
@@ -162,3 +162,13 @@ def test_a_flip_is_a_mirror_image() -> None:
     is_mirrored = torch.isclose(found, mirrored, atol=1e-5).all(1)
     assert bool((is_kept ^ is_mirrored).all())
     assert 5 < int(is_kept.sum()) < 35
+
+
+def test_a_step_that_is_missing_moves_with_its_number() -> None:
+    grid = Grid(2, (9,), has_gaps=True)
+    shape = CNN._replace(inputs=grid.features, grid=grid, augment="shift")
+    steps = torch.arange(9.0).expand(6, 2, 9)
+    x = torch.stack([steps, (steps > 5).float()], 3).flatten(1)
+    found = augmented(x, shape, (0, 0)).view(6, 2, 9, 2)
+    torch.testing.assert_close((found[..., 0] > 5.5).float(), found[..., 1], atol=1e-5, rtol=0)
+    assert not torch.equal(found.flatten(1), x)

@@ -20,12 +20,13 @@ def augmented(x: torch.Tensor, shape: Layered, key: tuple[int, int]) -> torch.Te
     kind, grid = shape.augment, shape.grid
     generator = np.random.default_rng(np.random.SeedSequence([key[0], 4, key[1]]))
     height, width = grid.size if len(grid.size) == 2 else (1, *grid.size)
-    image = x[:, : grid.features].view(len(x), grid.channels, height, width)
+    # Where series have gaps, (value, missing) of a step move together.
+    pairs = x[:, : grid.features].view(len(x), grid.channels, height, width, 1 + grid.has_gaps)
+    image = pairs.movedim(4, 2).flatten(1, 2)  # (B, channels, H, W), or twice the channels
     moves = torch.from_numpy(_moves(kind, len(x), (height, width), generator)).to(x.device)
     places = functional.affine_grid(moves, list(image.shape), align_corners=False)
-    moved = functional.grid_sample(
-        image, places, padding_mode="border", align_corners=False
-    ).flatten(1)
+    moved = functional.grid_sample(image, places, padding_mode="border", align_corners=False)
+    moved = moved.reshape(len(x), grid.channels, -1, height, width).movedim(2, 4).flatten(1)
     return torch.cat([moved, x[:, grid.features :]], 1)
 
 
