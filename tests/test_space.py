@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from nntune import space
 from nntune.errors import UsageError
-from nntune.space import Hyperparameter, build, parse
+from nntune.export.configuration import space_toml
+from nntune.space import Hyperparameter, build, parse, parse_toml
 from nntune.space.hyperparameter import written
 
 INTEGERS = ("hidden_layers", "units", "batch_size", "epochs")
@@ -43,6 +44,43 @@ def mistake(name: str, text: str) -> str:
 )
 def test_each_kind_of_range_is_read(name: str, text: str, expected: Hyperparameter) -> None:
     assert parse(name, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "kind"),
+    [
+        ("0.0:1.0", 0.5, float),
+        ("1.0:100.0:log", 10.0, float),
+        ("0.0:4.0:2.0", 2.0, float),
+        ("1.0,2.0", 2.0, float),
+        ("0:0.5", 0.25, float),
+        ("1e2", 100.0, float),
+        ("1:100:log", 10, int),
+        ("1,2", 2, int),
+        ("ReLU,GELU", "ReLU", str),
+    ],
+)
+def test_a_range_of_the_users_own_network_keeps_its_kind(text: str, value: object, kind) -> None:
+    found = build({"model": "net.py:Net", "net.p": text})
+    toml = parse_toml(found.to_toml(), "space.toml")
+    fixed = parse_toml(space_toml({"net.p": value}, "trial #3"), "space.toml")
+    for again in (found["net.p"], build(toml)["net.p"], parse("net.p", fixed["net.p"])):
+        assert again.rule.kind is kind
+        assert again.contains(value)
+    assert build(toml) == found
+    assert isinstance(found["net.p"].nearest(value), kind)
+
+
+def test_wider_ranges_of_the_users_own_network_keep_their_kind() -> None:
+    texts = ("1.0:3.0", "1:3", "1.0,2.0,4.0")
+    assert [parse("net.p", text).widened("high") for text in texts] == [
+        "1.0:5.0", "1:5", "1.0,2.0,4.0,8.0",
+    ]  # fmt: skip
+
+
+def test_numbers_of_a_file_are_fractions_where_they_are_written_so() -> None:
+    text = "[net]\np = { low = 0.0, high = 1.0 }\nq = [1.0, 2.0]\nn = 8\n"
+    assert parse_toml(text, "s.toml") == {"net.p": "0.0:1.0", "net.q": "1.0,2.0", "net.n": "8"}
 
 
 MISTAKES = [

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from nntune.errors import UsageError, did_you_mean
 from nntune.families import OWN, PREFIX, WORD
-from nntune.space.hyperparameter import Hyperparameter, written
+from nntune.space.hyperparameter import Hyperparameter, is_whole, written
 from nntune.space.rules import ANY, RULES, Rule, flag_of, unknown
 
 
@@ -46,9 +46,9 @@ def own_rule(text: str) -> Rule:
     words = [word.strip() for word in re.split(r"[:,]", text.strip()) if word.strip() != "log"]
     kind: type[int] | type[float] | type[str] = int
     for word in words:
-        if not re.fullmatch(r"[+-]?\d+", word):
+        if not is_whole(word):
             kind = float if kind is not str and _is_number(word) else str
-    options = tuple(dict.fromkeys(word.lower() for word in words)) if kind is str else ()
+    options = tuple(dict.fromkeys(words)) if kind is str else ()
     return Rule(kind, text, 0, "", -ANY, ANY, "", options, (OWN,))
 
 
@@ -173,7 +173,7 @@ def _words(rule: Rule, text: str) -> tuple[str, ...]:
         return (*(_words(rule, rest) if rest else ()), *dict.fromkeys(own))
     if ":" in text:
         raise MistakeError(f"these are words, not a range; write one or more of {options}")
-    words = [word.lower() for word in _distinct(rule, text)]
+    words = [w if w in rule.options else w.lower() for w in _distinct(rule, text)]
     for word in words:
         if word.endswith(".py") and rule is RULES["model"]:
             raise MistakeError(f"name the network in the file too, as in {word}:Net")

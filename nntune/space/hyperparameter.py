@@ -1,6 +1,8 @@
 """The values that one hyperparameter may take."""
 
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, cast
@@ -57,11 +59,17 @@ class Hyperparameter:
     def text(self) -> str:
         """The range as the grammar writes it; `parse` reads it back equal."""
         if self.choices:
-            return ",".join(map(written, self.choices))
-        parts = [written(end, self.log) for end in (self.low, self.high)]
-        if self.log or self.step is not None:
-            parts.append("log" if self.log else written(self.step or 0))
+            return ",".join(self._written(self.choices))
+        step = [] if self.step is None else [self.step]
+        parts = self._written([self.low, self.high, *step]) + ["log"] * self.log
         return "0," * self.zero + ":".join(parts)
+
+    def _written(self, values: Sequence[Value]) -> list[str]:
+        texts = [written(value, self.log) for value in values]
+        if self.name in RULES or isinstance(values[0], int) or not all(map(is_whole, texts)):
+            return texts
+        # Of the user's own network nothing else says that fractions may be drawn.
+        return [f"{text}.0" for text in texts]
 
     @property
     def initial(self) -> Value:
@@ -131,7 +139,7 @@ class Hyperparameter:
         if numbers:
             more = numbers[0] // 2 if edge == "low" else numbers[-1] * 2
             bounded = min(max(more, rule.low), rule.high)
-            return ",".join(written(each) for each in sorted({*numbers, bounded}))
+            return replace(self, choices=tuple(sorted({*numbers, bounded}))).text
         low, high = self.low, self.high
         if self.log:
             low, high = (low / 10, high) if edge == "low" else (low, high * 10)
@@ -140,9 +148,9 @@ class Hyperparameter:
         if high > rule.high:  # such as a dropout of 1: half of the way there
             high = float(f"{(self.high + rule.high) / 2:.3g}")
         low = max(low, rule.low)
+        low, high = float(f"{low:.6g}"), float(f"{high:.6g}")
         if self._whole:
             low, high = math.ceil(low), math.floor(high)
-        low, high = float(f"{low:.6g}"), float(f"{high:.6g}")
         return replace(self, low=low, high=high).text
 
     def nearest(self, value: Value) -> Value:
@@ -196,6 +204,15 @@ class Hyperparameter:
     @property
     def _whole(self) -> bool:
         return self.rule.kind is int
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text is a whole number written as one.
+
+    >>> is_whole("-2"), is_whole("2.0")
+    (True, False)
+    """
+    return re.fullmatch(r"[+-]?\d+", text) is not None
 
 
 def written(value: Value, in_powers: bool = False) -> str:

@@ -45,8 +45,9 @@ def _toml_text(name: str, entry: object) -> str:
             raise MistakeError(f"{name} is true or false; write a range in quotes, or a number")
         case str():
             return entry
-        case int() | float():
-            return written(entry) if math.isfinite(entry) else str(entry)
+        case int() | float():  # 1.0 of the user's own network is no whole number
+            is_plain = math.isfinite(entry) and not name.startswith(PREFIX)
+            return written(entry) if is_plain else str(entry)
         case list():
             return ",".join(_toml_text(name, each) for each in entry)
         case dict():
