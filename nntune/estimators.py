@@ -341,7 +341,13 @@ def _row(trial: Trial, space: Space) -> dict[str, Any]:
 def _space(ranges: Mapping[str, object], rows: int, count: int) -> Space:
     for name, each in ranges.items():
         parse(name, str(each), f"space: {name}")
-    return build({name: str(each) for name, each in ranges.items()}, rows=rows, bins=count)
+    space = build({name: str(each) for name, each in ranges.items()}, rows=rows, bins=count)
+    if space.models != ("mlp",):
+        raise UsageError(
+            f"space: model {ranges['model']}: an estimator is a perceptron, mlp; leave model out. "
+            "nntune.search has the others."
+        )
+    return space
 
 
 def _definition(
@@ -379,7 +385,7 @@ def _dealt(classes: Array | None, rows: int, share: float, seed: int) -> tuple[A
 
 
 def _center(y: Array) -> tuple[float, float]:
-    return float(y.mean()), float(_spread(y.std()))
+    return float(y.mean()), float(y.std()) or 1.0
 
 
 def _spread(sd: Array) -> Array:

@@ -92,6 +92,8 @@ def test_a_regressor_predicts_and_scores_in_the_targets_unit() -> None:
     assert model.metric_ == "rmse"
     assert 40_000 < model.best_score_ < 90_000
     assert model.predict(x).mean() == pytest.approx(1000 * y.mean(), rel=0.1)
+    expected = 1e-11 * model.predict(x)
+    np.testing.assert_allclose(REGRESSOR.fit(x, 1e-8 * y).predict(x), expected, rtol=1e-2)
 
 
 def test_one_row_of_a_class_is_trained_on() -> None:
@@ -157,6 +159,11 @@ def test_a_time_limit_still_gives_a_network() -> None:
         ),
         ({"space": {"lr": "1e-1:1e-3"}}, "space: lr 1e-1:1e-3: the bounds are reversed"),
         ({"space": {"learning_rate": 1}}, "no hyperparameter named 'learning_rate'"),
+        (
+            {"space": {"model": "cnn"}},
+            "space: model cnn: an estimator is a perceptron, mlp; leave model out. "
+            "nntune.search has the others.",
+        ),
         ({"device": "tpu"}, "device='tpu'; there are cpu, cuda, mps, auto."),
     ],
 )
