@@ -36,7 +36,7 @@ from nntune.workers import Workers, one_thread
 
 Array = NDArray[Any]
 _BLOCK = 1 << 14  # rows whose bins stay small
-_SMALLEST = 1e-6  # a standard deviation below is no spread, but rounding
+_SMALLEST = 1e-6  # a standard deviation below is no spread, but rounding; relative below 1
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class _Tuned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             raise ValueError(f"device={self.device!r}; there are {there}.")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         train, valid = _dealt(y if classes else None, len(y), self._fraction(), seed)
-        self._mean, self._sd = x[train].mean(0), _spread(x[train].std(0))
+        self._mean, self._sd = x[train].mean(0), _spread(x[train])
         self._target_mean, self._target_sd = (0.0, 1.0) if classes else _center(y[train])
         standard = self._standardised(x)
         count = self._count(*standard[train].shape)
@@ -388,9 +388,10 @@ def _center(y: Array) -> tuple[float, float]:
     return float(y.mean()), float(y.std()) or 1.0
 
 
-def _spread(sd: Array) -> Array:
-    """Standard deviations, 1 where there is none."""
-    return np.where(sd > _SMALLEST, sd, 1.0)
+def _spread(x: Array) -> Array:
+    """Standard deviations of the columns, 1 where there is none."""
+    sd = x.std(0)
+    return np.where(sd > _SMALLEST * np.minimum(1, np.abs(x).max(0)), sd, 1.0)
 
 
 @contextmanager

@@ -527,6 +527,14 @@ def test_a_number_too_large_to_square_is_far_out() -> None:
     assert scale_of(np.array([1.7e308, -1.7e308])).apply(huge)[0] == 0
 
 
+def test_numbers_of_a_tiny_unit_are_standardised() -> None:
+    values = np.arange(9.0)
+    np.testing.assert_allclose(
+        scale_of(1e-12 * values).apply(1e-12 * values), scale_of(values).apply(values), rtol=1e-9
+    )
+    assert scale_of(1 + 1e-9 * values).sd == scale_of(np.full(9, 0.1)).sd == 1
+
+
 def test_a_table_of_long_lines_is_understood_from_its_first_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,12 @@ def test_a_regressor_predicts_and_scores_in_the_targets_unit() -> None:
     np.testing.assert_allclose(REGRESSOR.fit(x, 1e-8 * y).predict(x), expected, rtol=1e-2)
 
 
+def test_features_of_a_tiny_unit_are_learnt_from() -> None:
+    x, y = load_diabetes(return_X_y=True)
+    expected = REGRESSOR.fit(x, y).predict(x)
+    np.testing.assert_allclose(REGRESSOR.fit(1e-8 * x, y).predict(1e-8 * x), expected, rtol=1e-2)
+
+
 def test_one_row_of_a_class_is_trained_on() -> None:
     x = np.vstack([np.zeros((20, 2)), [[9.0, 9.0]]])
 

@@ -283,6 +283,24 @@ def test_a_script_reads_dates_truths_and_other_formats_alike(
     assert (names["y"].numpy() == learnt.train.y).all()
 
 
+def test_a_script_and_onnx_standardise_numbers_of_a_tiny_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"{i * 37 % 100}e-9,1.0000000{i % 3},{'ny'[i % 3 == 0]}" for i in range(100)]
+    (tmp_path / "tiny.csv").write_text("\n".join(["a,b,y", *rows]))
+    request = Request(str(tmp_path / "tiny.csv"), "y")
+    found = network(request)
+
+    names = until_training(pytorch_script(found, request.source, "script.py"), monkeypatch)
+    probabilities = answers(onnx_model(found), columns(found, request.source))[1]
+
+    x = load_rows(request, "train").train.x
+    assert names["x"].numpy() == pytest.approx(x, abs=1e-5)
+    assert np.ptp(x[:, 0]) > 3
+    expected = Predictor(found).predict_proba(request.source)
+    assert probabilities == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.parametrize("classes", [("no", "yes"), ("0", "1")])
 def test_a_script_leaves_out_rows_without_a_class_as_the_search_does(
     classes: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

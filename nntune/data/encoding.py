@@ -37,7 +37,7 @@ MARKS = re.compile(r"[!-/:-@\[-`{-~]")
 
 @dataclass(frozen=True)
 class Scale:
-    """Mean and standard deviation; a spread below 1e-6 counts as 1, so nothing explodes."""
+    """Mean and standard deviation; see `spread`."""
 
     mean: float
     sd: float
@@ -55,7 +55,23 @@ def scale_of(values: Floats) -> Scale:
     largest = float(np.abs(known).max())
     unit = largest if largest > _HUGE else 1.0
     mean, sd = (unit * float(each) for each in ((known / unit).mean(), (known / unit).std()))
-    return Scale(mean, sd if sd > 1e-6 * max(1.0, abs(mean) * 1e-6) else 1.0)
+    return Scale(mean, spread(sd, mean, largest))
+
+
+def spread(sd: float, mean: float, largest: float) -> float:
+    """The standard deviation; 1 for one below 1e-6, or 1e-6 of numbers that are all below 1.
+
+    So nothing explodes, and farads and metres of light are standardised like anything else.
+
+    >>> spread(1e-7, 5.0, 6.0), spread(1e-7, 0.0, 3e-7)
+    (1.0, 1e-07)
+
+    Args:
+        sd: of the numbers.
+        mean: of them.
+        largest: of their absolute values.
+    """
+    return sd if sd > 1e-6 * max(min(1.0, largest), abs(mean) * 1e-6) else 1.0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nntune.data.encoding import Feature, Scale, finite
+from nntune.data.encoding import Feature, Scale, finite, spread
 from nntune.data.pictures import is_folder
 from nntune.data.request import Request
 from nntune.data.roles import Role, forced
@@ -152,5 +152,6 @@ def _scale(columns: Sequence[np.ndarray]) -> Scale:
     if not count:
         return Scale(0.0, 1.0)
     mean = sum(float(column.sum()) for column in known) / count
-    spread = (sum(float(np.square(column - mean).sum()) for column in known) / count) ** 0.5
-    return Scale(mean, spread if spread > 1e-6 * max(1.0, abs(mean) * 1e-6) else 1.0)
+    sd = (sum(float(np.square(column - mean).sum()) for column in known) / count) ** 0.5
+    largest = max(float(np.abs(column).max(initial=0)) for column in known)
+    return Scale(mean, spread(sd, mean, largest))

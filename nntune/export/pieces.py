@@ -55,7 +55,7 @@ NUMERIC = f'''
 def numeric(fit, values):
     """Standardised by the training cells; a gap is the median and has a feature of its own."""
     known = fit[~np.isnan(fit)]
-    sd = known.std() if known.std() > 1e-6 else 1.0
+    sd = known.std() if known.std() > 1e-6 * min(1, np.abs(known).max()) else 1.0
     gaps = np.isnan(values)
     filled = np.where(gaps, np.median(known), values)
     scaled = np.clip((filled - known.mean()) / sd, -{FAR:g}, {FAR:g})
@@ -117,7 +117,7 @@ def scaled_parts(fit, parts):
     for old, new in zip(fit.T, parts.T):
         known = old[~np.isnan(old)]
         if known.min() < known.max():
-            sd = known.std() if known.std() > 1e-6 else 1.0
+            sd = known.std() if known.std() > 1e-6 * min(1, np.abs(known).max()) else 1.0
             scaled = np.clip((new - known.mean()) / sd, -{FAR:g}, {FAR:g})
             found.append(np.nan_to_num(scaled))
     return [*found, np.isnan(parts[:, 0])] if np.isnan(fit[:, 0]).any() else found
