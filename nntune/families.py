@@ -15,6 +15,7 @@ OWN = "own"  # the family of networks whose code is the user's
 PREFIX = "net."  # of the names that hyperparameters of such a network have in a study
 WORD = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")  # how it is named
 OURS = ("Spread", "States")  # layers that torch.nn does not have
+MODULES = {"relu": "ReLU", "tanh": "Tanh", "gelu": "GELU", "silu": "SiLU"}
 
 
 class Grid(NamedTuple):
@@ -299,8 +300,5 @@ def _norm(rank: int, width: int, places: int) -> Layer:
     return Layer(f"BatchNorm{rank}d", (width,), (), parts, 0, 2 * width * places)
 
 
-_MODULES = {"relu": "ReLU", "tanh": "Tanh", "gelu": "GELU", "silu": "SiLU"}
-
-
 def _activation(name: str, width: int) -> Layer:
-    return Layer(_MODULES[name], activations=width)
+    return Layer(MODULES[name], activations=width)

@@ -20,7 +20,7 @@ from nntune.data.texts import options_of
 from nntune.errors import DataError, UsageError
 from nntune.export import pieces
 from nntune.export.sources import Source, literal, source_of
-from nntune.export.weights import MODULES
+from nntune.families import MODULES
 from nntune.metrics import METRICS
 from nntune.space import parse
 from nntune.trials import Shape, terms_of

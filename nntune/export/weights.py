@@ -8,10 +8,8 @@ import numpy as np
 
 from nntune.bundle import Bundle
 from nntune.errors import UsageError
-from nntune.families import OURS, Layered, Own
+from nntune.families import MODULES, OURS, Layered, Own
 from nntune.trials import AnyShape, Shape, terms_of
-
-MODULES = {"relu": "ReLU", "tanh": "Tanh", "gelu": "GELU", "silu": "SiLU"}
 
 
 def torch_state(bundle: Bundle) -> bytes:
