@@ -19,6 +19,7 @@ from nntune.data.files import plain_file
 from nntune.data.reading import read
 from nntune.data.splits import split
 from nntune.data.table import Numbers, Strings, labels, numbers
+from nntune.data.target import column_named
 from nntune.errors import DataError
 from nntune.families import Grid
 
@@ -233,6 +234,17 @@ def test_a_table_without_header_is_named_by_position(tmp_path: Path) -> None:
     assert column_names(source) == ["column0", "column1", "column2"]
     assert load(Request(source, "column2")).classes == ("no", "yes")
     assert load(Request(source, "2")).fingerprint == load(Request(source, "column2")).fingerprint
+
+
+@pytest.mark.parametrize("target", ["0", "3"])
+def test_a_position_that_stands_in_the_first_row_too_is_no_name(
+    tmp_path: Path, target: str
+) -> None:
+    rows = "\n".join(f"{i % 13},10,{i * 7 % 11},{i % 4}" for i in range(3, 40))
+    headerless = read(put(tmp_path / "a.csv", f"5,0,1,3\n{rows}"), target)
+    assert (headerless.rows, column_named(headerless, target)) == (38, f"column{target}")
+    named = read(put(tmp_path / "b.csv", f"3,a,0,1\n{rows}"), target)
+    assert (named.rows, column_named(named, target)) == (37, target)
 
 
 def test_a_table_of_words_only_has_a_header_unless_the_target_says_otherwise(

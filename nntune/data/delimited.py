@@ -60,12 +60,14 @@ def dialect(
     numbered = [str(i) for i in range(len(first))]
     header = found.header
     hints = {hint} if isinstance(hint, str) else set(hint or ())
-    if first and (hints & set(first) or first == numbered):
+    # What a user calls 10 may be the column at that place, and 10 a number of the first row.
+    names = hints - set(numbered) if isinstance(hint, str) else hints
+    if first and (names & set(first) or first == numbered):
         header = True
     elif hints & set(_by_position(len(found.types))):
         header = False
-    names = first if header else _by_position(len(found.types))
-    return replace(found, header=header, names=tuple(names))
+    written = first if header else _by_position(len(found.types))
+    return replace(found, header=header, names=tuple(written))
 
 
 @contextmanager
