@@ -429,6 +429,14 @@ def test_the_task_asked_for_overrules(tmp_path: Path) -> None:
     assert load(Request(source, "y", task="regression")).task == "regression"
     assert load(Request(source, "y", task="multiclass")).classes == ("0", "1", "2", "3")
 
+@pytest.mark.parametrize("values", [["1,0", "1,3", "2,7"], ["0,5", "1,5"], ["1,000", "2,500"]])
+def test_classes_are_called_as_the_file_spells_them(tmp_path: Path, values: list[str]) -> None:
+    rows = "\n".join(f"{i * 0.7:.1f};{values[i % len(values)]}" for i in range(60))
+    source = put(tmp_path / "a.csv", "x;y\n" + rows)
+    task = "binary" if len(values) == 2 else "multiclass"
+    assert load(Request(source, "y", task=task)).classes == tuple(values)
+    assert len(load_test(Request(source, "y", task=task)).y) == 12
+
 
 def warned(tmp_path: Path, rows: list[str], header: str) -> str:
     source = put(tmp_path / "a.csv", "\n".join([header, *rows]))

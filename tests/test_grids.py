@@ -1,5 +1,6 @@
 """Images, series and rows in time: how columns become a grid, and what is never looked at."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -180,12 +181,15 @@ def test_nothing_of_a_row_but_what_is_known_before_it_is_a_feature(tmp_path: Pat
     assert roles["day"][0] in ("boolean", "categorical")
 
 
-def pictures(folder: Path, sizes: tuple[tuple[int, int], ...] = ((6, 5),), mode: str = "L") -> str:
-    """Twenty pictures each of dark and bright."""
+def pictures(
+    folder: Path, sizes: tuple[tuple[int, int], ...] = ((6, 5),), mode: str = "L",
+    names: Sequence[str] = ("dark", "bright"),
+) -> str:  # fmt: skip
+    """Twenty pictures each, dark and bright in turn."""
     image = pytest.importorskip("PIL.Image")
     draw = np.random.default_rng(0)
-    for place in range(40):
-        name, (height, width) = ("dark", "bright")[place % 2], sizes[place % len(sizes)]
+    for place in range(20 * len(names)):
+        name, (height, width) = names[place % len(names)], sizes[place % len(sizes)]
         (folder / name).mkdir(parents=True, exist_ok=True)
         shape = (height, width) if mode == "L" else (height, width, 3)
         pixels = draw.integers(0, 100, shape, np.uint8) + np.uint8(100 * (place % 2))
@@ -199,6 +203,19 @@ def test_a_folder_of_pictures_is_a_table_of_pixels(tmp_path: Path) -> None:
     assert (dataset.name, dataset.target) == ("light", "class")
     colours = load(Request(pictures(tmp_path / "colours", mode="RGB")))
     assert colours.grid == Grid(3, (6, 5))
+
+
+@pytest.mark.parametrize(
+    "names", [["00", "01", "02"], [str(number) for number in range(1, 31)], [*"0123456", "old"]]
+)
+def test_sub_folders_of_pictures_are_classes_by_their_names_whatever_these_are(
+    tmp_path: Path, names: list[str]
+) -> None:
+    source = pictures(tmp_path / "plates", ((2, 2),), names=names)
+    dataset = load(Request(source))
+    assert dataset.task == "multiclass"
+    assert sorted(dataset.classes) == sorted(names)
+    assert len(load_test(Request(source)).y) == 4 * len(names)
 
 
 def test_pictures_of_several_sizes_are_brought_to_one(tmp_path: Path) -> None:

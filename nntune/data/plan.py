@@ -88,7 +88,7 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
     if len(table.columns) < 2:
         raise DataError(f"{table.name} has one column; a target and at least one other are needed")
     kept = _kept(table, name, history)
-    target = target_of(name, table.columns[name].take(kept), request.task, table.name, kept)
+    target = target_of(table, name, kept, request.task)
     y = target.values(table.columns[name].take(kept), table.name)
     beside = partial(_beside, name, request=request, left_out=left_out, history=history)
     valid = beside(request.valid) if request.valid else table

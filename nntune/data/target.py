@@ -11,7 +11,6 @@ from nntune.data.table import (
     Cells,
     Dates,
     Floats,
-    Numbers,
     Rows,
     Strings,
     Table,
@@ -117,13 +116,14 @@ def _spells_numbers(cells: Strings) -> bool:
     return bool(not junk.any() and not np.isnan(values).all())
 
 
-def target_of(name: str, cells: Cells, task: str, source: str, rows: Rows) -> Target:
-    """Find the task and the classes in the cells that have a value, of these rows of the table.
+def target_of(table: Table, name: str, rows: Rows, task: str) -> Target:
+    """Find the task and the classes in the cells that have a value, in these rows of the table.
 
     Raises:
         DataError: too few rows, one value only, values that are too large, or no fit to the task
             asked for.
     """
+    cells, source = table.columns[name].take(rows), table.name
     if len(cells) < FEWEST_ROWS:
         raise DataError(
             f"{source} has {len(cells)} row{'s' * (len(cells) != 1)} with a target; "
@@ -133,6 +133,9 @@ def target_of(name: str, cells: Cells, task: str, source: str, rows: Rows) -> Ta
         raise DataError(
             f"column {name} of {source} holds dates; nntune predicts classes and numbers"
         )
+    note = "as asked"
+    if task == "auto" and table.files:
+        task, note = "classes", "names of sub-folders"
     style = _style(cells)
     numeric = not isinstance(cells, Strings) or _spells_numbers(cells)
     if not numeric and task in ("auto", "regression"):
@@ -147,11 +150,11 @@ def target_of(name: str, cells: Cells, task: str, source: str, rows: Rows) -> Ta
         raise DataError(
             f"column {name} of {source} holds {largest:g}; a target is at most {LARGEST:g} in size"
         )
-    found, note = (task, "as asked") if task != "auto" else _task(values, numeric)
-    if found == "regression":
+    if task == "auto":
+        task, note = _task(values, numeric)
+    if task == "regression":
         return _regression(name, cells, values, note, source)
-    plain = Numbers(values) if numeric else cells
-    return _classes(name, labels(plain), found, note, source)
+    return _classes(name, labels(cells), task, note, source)
 
 
 def _refuse_stray_words(name: str, words: Strings, source: str) -> None:
