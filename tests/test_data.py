@@ -289,6 +289,14 @@ def test_a_few_words_in_a_column_of_numbers_are_missing_and_said(tmp_path: Path)
     assert "column x: 1 cells are no numbers ('oops'): missing; " in "".join(data.warnings)
 
 
+def test_words_with_commas_do_not_say_how_numbers_are_written(tmp_path: Path) -> None:
+    rows = [f'"{1 + i % 9},{i * 7 % 1000:03}",{"ab"[i % 2]}' for i in range(90)]
+    source = put(tmp_path / "a.csv", "\n".join(["price,y", *rows, "950,a", '"n/a, ask",b']))
+    data = load(Request(source, "y"))
+    assert data.encoder.features[0].style == "thousands"
+    assert 1000 < data.encoder.features[0].scales[0].mean < 9000
+
+
 def test_infinite_features_count_as_missing_with_a_warning(tmp_path: Path) -> None:
     rows = "\n".join(f"{'inf' if i % 20 == 0 else i * 1.5},{'ab'[i % 2]}" for i in range(200))
     data = load(Request(put(tmp_path / "a.csv", "x,y\n" + rows), "y", bins=0))
@@ -428,6 +436,7 @@ def test_the_task_asked_for_overrules(tmp_path: Path) -> None:
     source = put(tmp_path / "a.csv", "x,y\n" + "\n".join(f"{i}.5,{i % 4}" for i in range(100)))
     assert load(Request(source, "y", task="regression")).task == "regression"
     assert load(Request(source, "y", task="multiclass")).classes == ("0", "1", "2", "3")
+
 
 @pytest.mark.parametrize("values", [["1,0", "1,3", "2,7"], ["0,5", "1,5"], ["1,000", "2,500"]])
 def test_classes_are_called_as_the_file_spells_them(tmp_path: Path, values: list[str]) -> None:

@@ -159,10 +159,11 @@ def labels(cells: Cells) -> Strings:
 def number_style(levels: Sequence[str]) -> str:
     """How numbers are written: 'point', 'comma' (3,14 or 1.234,5) or 'thousands' (1,234.5).
 
-    >>> number_style(["1,5", "2"]), number_style(["1,234", "950"]), number_style(["1.5"])
+    >>> number_style(["1,5", "2"]), number_style(["1,234", "n/a, ask"]), number_style(["1.5"])
     ('comma', 'thousands', 'point')
     """
-    marked = [s for s in levels if "," in s]
+    written = re.compile(r"[+-]?[\d.,]+([eE][+-]?\d+)?")
+    marked = [s for s in levels if "," in s and written.fullmatch(s)]
     if not marked:
         return "point"
     if any("." in s for s in marked):
