@@ -324,7 +324,7 @@ def test_records_with_quotes_are_never_cut(
     np.testing.assert_allclose(values, Predictor(made())._values(PENGUINS.source), rtol=1e-5)
 
 
-@pytest.mark.parametrize("form", ["csv", "csv.gz", "jsonl", "parquet", "latin"])
+@pytest.mark.parametrize("form", ["csv", "csv.gz", "jsonl", "parquet", "latin", "late latin"])
 def test_standard_input_may_have_any_form(model: Path, tmp_path: Path, form: str) -> None:
     path = tmp_path / f"rows.{form}"
     text = Path(PENGUINS.source).read_text()
@@ -333,6 +333,8 @@ def test_standard_input_may_have_any_form(model: Path, tmp_path: Path, form: str
             convert(PENGUINS.source, path)
         case "latin":
             path.write_text(text.replace("species", "esp\xe9cie"), encoding="latin-1")
+        case "late latin":
+            path.write_text(f"{text}\xe9,,,,,,,\n", encoding="latin-1")
         case "csv.gz":
             path.write_bytes(gzip.compress(text.encode()))
         case _:
@@ -346,7 +348,18 @@ def test_standard_input_may_have_any_form(model: Path, tmp_path: Path, form: str
 
     assert done.stderr == ""
     expected = nntune.load(model).predict(PENGUINS.source)
-    assert done.stdout.splitlines()[1:] == expected.tolist()
+    assert done.stdout.splitlines()[1:345] == expected.tolist()
+
+
+def test_standard_input_that_changes_its_encoding_far_down_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = Path(PENGUINS.source).read_bytes() + b"\xe9,,,,,,,\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    monkeypatch.setattr(parts, "BLOCK", 5000)
+
+    with pytest.raises(DataError, match=r"^standard input begins as UTF-8 and goes on in another"):
+        Predictor(made()).predict("-")
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

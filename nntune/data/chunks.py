@@ -5,13 +5,15 @@ is asked for ranges of rows. What a cell means is decided by the training column
 that it stands in, so a file gives the same however it is cut.
 """
 
+import codecs
 import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from io import BufferedReader
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -20,7 +22,7 @@ import numpy as np
 from nntune.data import ducks
 from nntune.data.delimited import Dialect, complaint, dialect, unique_names
 from nntune.data.encoding import Feature
-from nntune.data.files import file_format, plain_file, scratch, shown, utf8_file
+from nntune.data.files import decodes, file_format, plain_file, scratch, shown, utf8_file
 from nntune.data.fitting import Columns, Doubts, filled, fit_cells
 from nntune.data.roles import FALSE, TRUE
 from nntune.data.table import MISSING, Cells, Dates, Numbers, Strings, Table
@@ -35,6 +37,7 @@ _LONGEST = 256 << 20  # bytes of one record
 # Columns of a query: planning one takes longer than linear in them.
 _TOGETHER = 32
 _OTHER = "\0"  # stands for every category that the network does not know
+_Opened = tuple[Path, str, Iterator[bytes]]  # a plain file, its format, and its text in blocks
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ def chunks(source: str, columns: Columns, doubts: Doubts) -> Iterator[Chunk]:
         doubts.notes += pictures.notes
         yield Chunk(columns.fitted(pictures, doubts))
         return
-    with _opened(source) as (path, form, stream), closing(_connected()) as con:
+    opened = _piped() if source == "-" else _opened_file(source, name)
+    with opened as (path, form, blocks), closing(_connected()) as con:
         if form == "npz":
             yield Chunk(columns.fitted(read_arrays(path, name), doubts))
             return
@@ -79,11 +83,10 @@ def chunks(source: str, columns: Columns, doubts: Doubts) -> Iterator[Chunk]:
         if form == "parquet":
             yield from reader.parquet(path)
         else:
-            assert stream is not None
             with scratch() as folder:
                 part = folder / "part"
                 read = reader.delimited if form == "csv" else reader.json_lines
-                yield from read(stream, part)
+                yield from read(blocks, part)
 
 
 def _connected() -> "DuckDBPyConnection":
@@ -95,53 +98,67 @@ def _connected() -> "DuckDBPyConnection":
 
 
 @contextmanager
-def _opened(source: str) -> Iterator[tuple[Path, str, BinaryIO | None]]:
-    """The plain file, its format, and its bytes as UTF-8 where it is text."""
-    if source == "-":
-        if sys.stdin.isatty():
-            raise DataError("standard input is a terminal; pipe a table into it or name a file")
-        assert isinstance(sys.stdin.buffer, BufferedReader)
-        head = sys.stdin.buffer.peek(4096)[:4096]
-        if _is_plain_text(head):
-            if head[:3] == b"\xef\xbb\xbf":
-                sys.stdin.buffer.read(3)
-            form = "jsonl" if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else "csv"
-            yield Path("-"), form, sys.stdin.buffer
-            return
-        with scratch() as folder:
-            kept = folder / "input"
-            with kept.open("wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-            with _opened_file(str(kept), "standard input") as found:
-                yield found
+def _piped() -> Iterator[_Opened]:
+    """Plain text as it comes; what is packed or in another encoding from a file."""
+    if sys.stdin.isatty():
+        raise DataError("standard input is a terminal; pipe a table into it or name a file")
+    stream = sys.stdin.buffer
+    first = stream.read(BLOCK)
+    if not first:
+        raise DataError("standard input is empty")
+    if _is_plain_text(first):
+        if first.startswith(codecs.BOM_UTF8):
+            first = first[3:] + stream.read(3)
+        form = "jsonl" if first.lstrip()[:1] == b"{" else "csv"
+        yield Path("-"), form, _still_utf8(chain([first], _read(stream)))
         return
-    with _opened_file(source, shown(source)) as found:
-        yield found
+    with scratch() as folder:
+        kept = folder / "input"
+        with kept.open("wb") as file:
+            file.write(first)
+            shutil.copyfileobj(stream, file, 1 << 20)
+        with _opened_file(str(kept), "standard input") as found:
+            yield found
 
 
 @contextmanager
-def _opened_file(source: str, name: str) -> Iterator[tuple[Path, str, BinaryIO | None]]:
+def _opened_file(source: str, name: str) -> Iterator[_Opened]:
     with plain_file(source) as path:
         form = file_format(source, path)
         if form in ("parquet", "npz"):
-            yield path, form, None
+            yield path, form, iter(())
             return
         plain, _ = utf8_file(path, name)
         with plain.open("rb") as stream:
-            yield plain, form, stream
+            yield plain, form, _read(stream)
 
 
-def _is_plain_text(head: bytes) -> bool:
+def _read(stream: BinaryIO) -> Iterator[bytes]:
+    return iter(partial(stream.read, BLOCK), b"")
+
+
+def _is_plain_text(first: bytes) -> bool:
     """Whether standard input can be read as it comes: UTF-8, not packed."""
-    if not head:
-        raise DataError("standard input is empty")
+    head = first[:4096]
     if head[:2] in (b"\x1f\x8b", b"\xff\xfe", b"\xfe\xff") or b"\0" in head or head[:4] == b"PAR1":
         return False
-    try:
-        head.decode()
-    except UnicodeDecodeError as error:
-        return error.reason == "unexpected end of data"
-    return True
+    return decodes(codecs.getincrementaldecoder("utf-8")(), first, len(first) < BLOCK)
+
+
+def _still_utf8(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The blocks again: what came through a pipe cannot be read once more in another encoding.
+
+    Raises:
+        DataError: one is not UTF-8.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for block in blocks:
+        if not decodes(decoder, block):
+            raise DataError(
+                "standard input begins as UTF-8 and goes on in another encoding, such as "
+                "Windows-1252; save it to a file and name that, or pipe it as UTF-8"
+            )
+        yield block
 
 
 class _Reader:
@@ -158,10 +175,10 @@ class _Reader:
                 levels = ", ".join(ducks.literal(level) for level in feature.levels)
                 con.execute(f"create type e{place} as enum ({levels})")
 
-    def delimited(self, stream: BinaryIO, part: Path) -> Iterator[Chunk]:
+    def delimited(self, blocks: Iterator[bytes], part: Path) -> Iterator[Chunk]:
         """Parts of a delimited file."""
         line = 0
-        for count, block in enumerate(_blocks(stream, lambda first: self._sniffed(first, part))):
+        for count, block in enumerate(_records(blocks, lambda first: self._sniffed(first, part))):
             part.write_bytes(block)
             found = self._dialect if count == 0 else replace(self._dialect, header=False, skip=0)
             names, _ = unique_names(found.names, self._name, None)
@@ -183,11 +200,11 @@ class _Reader:
         self._columns.check(names, self._name)
         return self._dialect.quote
 
-    def json_lines(self, stream: BinaryIO, part: Path) -> Iterator[Chunk]:
+    def json_lines(self, blocks: Iterator[bytes], part: Path) -> Iterator[Chunk]:
         """Parts of a file of JSON lines."""
         names: list[str] | None = None
         line = 0
-        for block in _blocks(stream, lambda _: ""):
+        for block in _records(blocks, lambda _: ""):
             part.write_bytes(block)
             if names is None:
                 names = self._keys(part)
@@ -300,10 +317,10 @@ def _numbered(name: str) -> str:
     return name
 
 
-def _blocks(stream: BinaryIO, sniff: Callable[[bytes], str]) -> Iterator[bytes]:
+def _records(blocks: Iterator[bytes], sniff: Callable[[bytes], str]) -> Iterator[bytes]:
     """Whole records of about BLOCK bytes; `sniff` sees the first part and says the quote."""
     rest, quote, newline = b"", None, b"\n"
-    while block := stream.read(BLOCK):
+    for block in blocks:
         is_last = len(block) < BLOCK
         block = rest + block
         if quote is None:

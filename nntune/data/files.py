@@ -149,14 +149,15 @@ def encoding(path: Path, name: str) -> str:
         block = head
         while block:
             odd = odd or any(c in block for c in b"\x81\x8d\x8f\x90\x9d")
-            utf8 = utf8 and _decodes(decoder, block)
+            utf8 = utf8 and decodes(decoder, block)
             block = file.read(BLOCK)
-    if utf8 and _decodes(decoder, b"", final=True):
+    if utf8 and decodes(decoder, b"", final=True):
         return "utf-8-sig" if head[:3] == codecs.BOM_UTF8 else "utf-8"
     return "latin-1" if odd else "cp1252"
 
 
-def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, final: bool = False) -> bool:
+def decodes(decoder: codecs.IncrementalDecoder, block: bytes, final: bool = False) -> bool:
+    """Whether a text goes on like this in the decoder's encoding."""
     try:
         decoder.decode(block, final)
     except UnicodeDecodeError:
