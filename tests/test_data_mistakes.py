@@ -12,6 +12,7 @@ from nntune.errors import DataError, Error, UsageError
 
 BODY = "".join(f"{i * 1.5},{i % 3},{'ab'[i % 2]}\n" for i in range(60))
 GOOD = "x,z,y\n" + BODY
+FAR = GOOD + BODY * 399  # more rows than the sniffer sees
 
 
 def two(values: list[object]) -> str:
@@ -59,6 +60,12 @@ FILES: list[tuple[str, bytes | str, str]] = [
     ("short.csv", GOOD + "1,2\n", "short.csv, line 62: 2 values where 3 are expected"),
     ("long.csv", GOOD + "1,2,a,4\n" + BODY, "long.csv, line 62: 4 values where 3 are expected"),
     ("open.csv", 'x,y\n1,"abc\n' + BODY, "open.csv: a quote is opened and never closed"),
+    ("far.csv", FAR + '1,"abc,a\n' + BODY * 200,
+     "far.csv, line 24002: a quote is opened and never closed"),
+    ("cell.csv", FAR + f"1,{'2' * 140_000},a\n1,2\n",
+     "cell.csv, line 24003: 2 values where 3 are expected"),
+    ("title.csv", f"Report of the year\n\n{FAR}1,2\n",
+     "title.csv, line 24004: 2 values where 3 are expected"),
     ("constant.csv", "x,y\n" + "".join(f"1,{'ab'[i % 2]}\n" for i in range(40)),
      "constant.csv has no column to learn from: all but y are constant, ids or ignored; "
      "--numeric, --categorical or --text keeps one"),

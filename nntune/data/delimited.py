@@ -9,7 +9,7 @@ few rows it is told to look at.
 import csv
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -112,7 +112,7 @@ def _resniffed(con: "DuckDBPyConnection", path: Path, name: str, found: Dialect)
     for mark in DELIMITERS:
         least = min(line.count(mark) for line in head)
         if least > 0 and (mark != " " or len({line.count(mark) for line in head}) == 1):
-            refuse_uneven_rows(path, name, mark)
+            _refuse_uneven_rows(path, name, replace(found, delimiter=mark, skip=0))
             return _sniff(con, path, name, f", delim={ducks.literal(mark)}, strict_mode=false")
     return found
 
@@ -129,19 +129,24 @@ def _beside_decimal_commas(path: Path) -> str:
     return ""
 
 
-def refuse_uneven_rows(path: Path, name: str, delimiter: str) -> None:
+def _refuse_uneven_rows(path: Path, name: str, found: Dialect) -> None:
     """Find the first row that is longer or shorter than the first.
 
     Raises:
         DataError: there is one; the sentence has its line.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        width = len(next(reader))
-        for row in reader:
-            if row and len(row) != width:
+    with path.open(encoding="utf-8", newline="") as file, suppress(csv.Error):
+        reader = csv.reader(
+            islice(file, found.skip, None), delimiter=found.delimiter, quotechar=found.quote,
+            strict=True,
+        )  # fmt: skip
+        rows = filter(None, reader)
+        width = len(next(rows, ()))
+        for row in rows:
+            if len(row) != width:
                 raise DataError(
-                    f"{name}, line {reader.line_num}: {len(row)} values where {width} are expected"
+                    f"{name}, line {found.skip + reader.line_num}: "
+                    f"{len(row)} values where {width} are expected"
                 )
 
 
@@ -213,7 +218,7 @@ def _stage(con: "DuckDBPyConnection", path: Path, name: str, found: Dialect) -> 
     except duckdb.Error as error:
         if "CAST" in str(error).upper() or "convert" in str(error).lower():
             return _stage_texts(con, path, name, found)
-        refuse_uneven_rows(path, name, found.delimiter)
+        _refuse_uneven_rows(path, name, found)
         raise DataError(complaint(name, str(error))) from None
     return kinds
 
@@ -225,7 +230,7 @@ def _stage_texts(con: "DuckDBPyConnection", path: Path, name: str, found: Dialec
     try:
         con.execute(_staging(path, found, kinds))
     except duckdb.Error as error:
-        refuse_uneven_rows(path, name, found.delimiter)
+        _refuse_uneven_rows(path, name, found)
         raise DataError(complaint(name, str(error))) from None
     return kinds
 
