@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,22 @@ def test_parquet_and_json_lines_give_the_columns_of_the_csv(tmp_path: Path) -> N
             (c.name, c.role) for c in plain.columns
         ]
         assert np.allclose(other.train.x, plain.train.x)
+
+
+def test_moments_with_a_zone_are_the_same_wherever_the_machine_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import duckdb
+
+    path = tmp_path / "a.parquet"
+    moments = "timestamptz '2020-01-01 10:00:00+02' + to_days(i::int)"
+    duckdb.sql(f"copy (select {moments} as day from range(3) t(i)) to '{path}'")
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    found = read(str(path)).columns["day"]
+    monkeypatch.undo()
+    time.tzset()
+    assert numbers(found)[0] == 1577865600
 
 
 def test_a_table_without_header_is_named_by_position(tmp_path: Path) -> None:

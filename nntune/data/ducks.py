@@ -18,11 +18,13 @@ BLANKS = "chr(9) || chr(10) || chr(13) || chr(32) || chr(160)"
 
 
 def connect() -> "DuckDBPyConnection":
-    """An empty database in memory that downloads nothing."""
+    """An empty database in memory that downloads nothing and reads moments in UTC."""
     import duckdb
 
     settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-    return duckdb.connect(":memory:", config=dict(settings))
+    con = duckdb.connect(":memory:", config=dict(settings))
+    con.execute("set TimeZone = 'UTC'")
+    return con
 
 
 def literal(text: object) -> str:
