@@ -26,7 +26,7 @@ from nntune.data import chunks as parts
 from nntune.data.fitting import Doubts
 from nntune.data.frames import table_of
 from nntune.data.learning import load as load_rows
-from nntune.data.plan import plan_of
+from nntune.data.plan import ASKED, plan_of
 from nntune.errors import DataError
 
 REQUESTS = {
@@ -598,3 +598,35 @@ def test_dates_may_come_as_dates() -> None:
     dates = {"date": np.array(columns["date"], "datetime64[ns]")}
 
     assert np.allclose(predictor.predict(columns | dates), predictor.predict(columns), rtol=1e-6)
+
+
+@pytest.mark.parametrize("asked", [{}, *({role: ("day",)} for role in ASKED)])
+@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+def test_dates_that_a_file_tells_as_such_are_predicted_as_trained(
+    tmp_path: Path, ending: str, asked: dict[str, Any]
+) -> None:
+    days = [f"2020-{1 + i % 12:02}-{1 + i % 3:02}" for i in range(120)]
+    columns = {"day": days, "x": list(range(120)), "y": list("aab" * 40)}
+    text = save(tmp_path / "rows.csv", columns)
+    path = convert(str(text), tmp_path / f"rows.{ending}")
+    request = Request(str(path), "y", **asked)
+    predictor, plan = Predictor(made(request)), plan_of(request)
+    expected = predictor.scores(plan.encoder.transform(plan.table))
+
+    assert np.array_equal(predictor._values(path), expected)
+    assert np.array_equal(predictor._values(text), expected)
+
+
+def test_dates_of_json_lines_keep_the_format_that_they_were_trained_in(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        {"day": f"{1 + i % 28:02}-{1 + i % 12:02}-2020", "iso": f"2020-03-{1 + i % 31:02}", "y": i}
+        for i in range(120)
+    ]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    request = Request(str(path), "y")
+    predictor, plan = Predictor(made(request)), plan_of(request)
+
+    assert [plan.roles[name].style for name in ("day", "iso")] == ["%d-%m-%Y", "iso"]
+    expected = predictor.scores(plan.encoder.transform(plan.table))
+    assert np.array_equal(predictor._values(path), expected)

@@ -248,7 +248,7 @@ class _Reader:
             at = places[feature.column]
             column = f"c{at}" if written is _numbered else written(feature.column)
             kind = self._columns.kinds.get(feature.column, "string")
-            plain.append(f"{_plain(column, types[at], feature)} as t{place}")
+            plain.append(f"{_plain(column, types[at], feature, kind)} as t{place}")
             fetched.append(_fetched(place, feature, kind, types[at]))
         return ", ".join(plain), fetched
 
@@ -381,14 +381,19 @@ def _quoted_words(words: frozenset[str]) -> str:
     return ", ".join(ducks.literal(word) for word in sorted(words))
 
 
-def _plain(column: str, dtype: str, feature: Feature) -> str:
+def _plain(column: str, dtype: str, feature: Feature, trained: str) -> str:
     """A cell as its text, or as the number or the moment that it is."""
     kind = ducks.kind(dtype)
+    # Of a date that is read as something else training saw the seconds.
+    in_seconds = trained == "date" and feature.role != "date"
     if dtype == "VARCHAR":
-        return column
+        seconds = _spelled(f"epoch(try_cast({_clean(column)} as timestamptz))")
+        return f"coalesce({seconds}, {column})" if in_seconds else column
     if kind == "date":
-        is_moment = feature.role == "date"
-        return f"epoch(cast({column} as timestamp))" if is_moment else f"cast({column} as varchar)"
+        seconds = ducks.stored(column, dtype)
+        if in_seconds:
+            return _spelled(seconds)
+        return seconds if feature.role == "date" else f"cast({column} as varchar)"
     if kind == "number":
         double = f"cast({column} as double)"
         return double if feature.role == "numeric" else _spelled(double)

@@ -1,7 +1,9 @@
 """A source to a table: the format is found, then the reader made for it does the rest."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nntune.data import ducks
 from nntune.data.delimited import dialect, read_delimited, unique_names
@@ -10,6 +12,10 @@ from nntune.data.pictures import TARGET, is_folder, read_pictures
 from nntune.data.table import Table
 from nntune.errors import DataError
 
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+ISO = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d(:?\d\d)?)?)?"
 ENCODINGS = {"cp1252": "Windows-1252", "latin-1": "Latin-1", "utf-16": "UTF-16"}
 
 
@@ -60,6 +66,21 @@ def _reader(path: Path, form: str) -> str:
     return f"read_json({ducks.literal(path)}, format='newline_delimited', sample_size=-1)"
 
 
+def _json_reader(path: Path, types: Mapping[str, str]) -> str:
+    columns = ", ".join(f"{ducks.literal(n)}: {ducks.literal(t)}" for n, t in types.items())
+    return f"read_json({ducks.literal(path)}, format='newline_delimited', columns={{{columns}}})"
+
+
+def _written_otherwise(con: "DuckDBPyConnection", path: Path, dates: Sequence[str]) -> list[str]:
+    """Those columns of JSON lines whose dates are not in ISO 8601; DuckDB guesses their format."""
+    texts = _json_reader(path, dict.fromkeys(dates, "VARCHAR"))
+    query = ", ".join(
+        f"bool_and(regexp_full_match({ducks.quoted(name)}, {ducks.literal(ISO)}))" for name in dates
+    )
+    found = con.execute(f"select {query} from {texts}").fetchone() or ()
+    return [name for name, is_iso in zip(dates, found, strict=True) if is_iso is False]
+
+
 def _complaint(path: Path, name: str, form: str) -> str:
     if form == "parquet":
         return f"{name} is not a whole parquet file; fetch or write it again"
@@ -86,19 +107,22 @@ def _read_typed(path: Path, name: str, form: str, hint: str | None) -> Table:
 
     con = ducks.connect()
     try:
-        described = con.execute(f"describe select * from {_reader(path, form)}").fetchall()
+        reader = _reader(path, form)
+        described = con.execute(f"describe select * from {reader}").fetchall()
         types = {row[0]: row[1] for row in described}
         flat = {n: t for n, t in types.items() if ducks.kind(t) != "nested"}
         if form == "jsonl" and set(types) == {"json"}:
             raise DataError(_complaint(path, name, form))
+        dates = [n for n, t in flat.items() if ducks.kind(t) == "date"]
+        if form == "jsonl" and dates and (texts := _written_otherwise(con, path, dates)):
+            flat |= dict.fromkeys(texts, "VARCHAR")
+            reader = _json_reader(path, flat)
         picked = [
             f"{ducks.stored(ducks.quoted(n), t)} as c{i}" for i, (n, t) in enumerate(flat.items())
         ]
         if not picked:
             raise DataError(f"{name} holds lists and structures only; nntune needs plain columns")
-        con.execute(
-            f"create temp table staged as select {', '.join(picked)} from {_reader(path, form)}"
-        )
+        con.execute(f"create temp table staged as select {', '.join(picked)} from {reader}")
     except duckdb.Error:
         raise DataError(_complaint(path, name, form)) from None
     cells = ducks.columns(con, "staged", [ducks.kind(t) for t in flat.values()])
