@@ -111,6 +111,19 @@ def test_what_is_written_is_read(tmp_path: Path, request_: Request, members: int
     assert os.listdir(tmp_path) == ["a.nnt"]
 
 
+@pytest.mark.parametrize("series", [False, True])
+def test_a_number_as_large_as_can_be_is_kept_and_predicted_from(
+    tmp_path: Path, series: bool
+) -> None:
+    cells = [["1.797e308" if i % 90 == 7 else str(i % 10), str(i * 3 % 7)] for i in range(200)]
+    rows = [",".join([*each, "ab"[i % 2]]) for i, each in enumerate(cells)]
+    source = tmp_path / "a.csv"
+    source.write_text("\n".join(["u,v,y", *rows]))
+    bundle.write(tmp_path / "a.nnt", made(Request(str(source), "y", series=series)))
+
+    assert np.isfinite(nntune.load(tmp_path / "a.nnt").predict_proba(source)).all()
+
+
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "silu"])
 @pytest.mark.parametrize("hidden", [(), (16,), (64, 32, 16)])
 def test_the_forward_pass_is_that_of_torch(activation: str, hidden: tuple[int, ...]) -> None:

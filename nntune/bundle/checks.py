@@ -6,6 +6,7 @@ is a DataError of one sentence.
 
 import json
 import math
+import sys
 from itertools import pairwise
 from pathlib import PurePath
 from typing import Any, NoReturn
@@ -241,9 +242,9 @@ def _whole(value: Any, least: int, most: int) -> int:
     return int(value)
 
 
-def _number(value: Any) -> float:
+def _number(value: Any, most: float = 1e300) -> float:
     _hold(isinstance(value, int | float) and not isinstance(value, bool), "a number")
-    _hold(abs(value) < 1e300 and math.isfinite(value), "a number")
+    _hold(abs(value) <= most, "a number")
     return float(value)
 
 
@@ -296,8 +297,8 @@ def _check_feature(feature: dict[str, Any]) -> None:
         _hold(key == "names" or len(set(each)) == len(each), "encoder")
     for scale in _listed(feature, "scales"):
         _hold(isinstance(scale, dict) and scale.keys() == {"mean", "sd"}, "encoder")
-        _number(scale["mean"])
-        _hold(_number(scale["sd"]) > 0, "encoder")
+        _number(scale["mean"], most=sys.float_info.max)
+        _hold(_number(scale["sd"], most=sys.float_info.max) > 0, "encoder")
     vocabularies = _listed({"vocabularies": [], **feature}, "vocabularies")
     _hold(role == "text" or not vocabularies, "encoder")
     for vocabulary in vocabularies:

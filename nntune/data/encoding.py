@@ -37,7 +37,7 @@ MARKS = re.compile(r"[!-/:-@\[-`{-~]")
 
 @dataclass(frozen=True)
 class Scale:
-    """Mean and standard deviation; see `spread`."""
+    """Mean and standard deviation; see `of`."""
 
     mean: float
     sd: float
@@ -46,32 +46,43 @@ class Scale:
         with np.errstate(over="ignore"):  # infinite is far out too
             return np.clip((values - self.mean) / self.sd, -FAR, FAR)
 
+    @staticmethod
+    def of(mean: float, sd: float, largest: float) -> "Scale":
+        """A spread below 1e-6, or below 1e-6 of numbers that are all below 1, counts as 1.
+
+        So nothing explodes, and farads and metres of light are standardised like anything else.
+
+        >>> Scale.of(5.0, 1e-7, 6.0).sd, Scale.of(0.0, 1e-7, 3e-7).sd
+        (1.0, 1e-07)
+
+        Args:
+            mean: of the numbers.
+            sd: of them.
+            largest: of their absolute values.
+        """
+        least = 1e-6 * max(min(1.0, largest), abs(mean) * 1e-6)
+        return Scale(mean, sd if sd > least else 1.0)
+
 
 def scale_of(values: Floats) -> Scale:
     """Scale of the values that are there; (0, 1) if there are none."""
     known = values[np.isfinite(values)]
     if len(known) == 0:
         return Scale(0.0, 1.0)
-    largest = float(np.abs(known).max())
-    unit = largest if largest > _HUGE else 1.0
+    largest = largest_of(known)
+    unit = unit_of(largest)
     mean, sd = (unit * float(each) for each in ((known / unit).mean(), (known / unit).std()))
-    return Scale(mean, spread(sd, mean, largest))
+    return Scale.of(mean, sd, largest)
 
 
-def spread(sd: float, mean: float, largest: float) -> float:
-    """The standard deviation; 1 for one below 1e-6, or 1e-6 of numbers that are all below 1.
+def largest_of(values: Floats) -> float:
+    """The largest absolute value, 0 of none."""
+    return float(np.abs(values).max(initial=0.0))
 
-    So nothing explodes, and farads and metres of light are standardised like anything else.
 
-    >>> spread(1e-7, 5.0, 6.0), spread(1e-7, 0.0, 3e-7)
-    (1.0, 1e-07)
-
-    Args:
-        sd: of the numbers.
-        mean: of them.
-        largest: of their absolute values.
-    """
-    return sd if sd > 1e-6 * max(min(1.0, largest), abs(mean) * 1e-6) else 1.0
+def unit_of(largest: float) -> float:
+    """What to divide by so that squares are finite: 1, unless there is a very large number."""
+    return largest if largest > _HUGE else 1.0
 
 
 @dataclass(frozen=True)

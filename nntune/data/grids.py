@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nntune.data.encoding import Feature, Scale, finite, spread
+from nntune.data.encoding import Feature, Scale, finite, largest_of, unit_of
 from nntune.data.pictures import is_folder
 from nntune.data.request import Request
 from nntune.data.roles import Role, forced
@@ -151,7 +151,8 @@ def _scale(columns: Sequence[np.ndarray]) -> Scale:
     count = sum(map(len, known))
     if not count:
         return Scale(0.0, 1.0)
-    mean = sum(float(column.sum()) for column in known) / count
-    sd = (sum(float(np.square(column - mean).sum()) for column in known) / count) ** 0.5
-    largest = max(float(np.abs(column).max(initial=0)) for column in known)
-    return Scale(mean, spread(sd, mean, largest))
+    largest = max(map(largest_of, known))
+    unit = unit_of(largest)
+    mean = sum(float((column / unit).sum()) for column in known) / count
+    sd = (sum(float(np.square(column / unit - mean).sum()) for column in known) / count) ** 0.5
+    return Scale.of(unit * mean, unit * sd, largest)
