@@ -28,7 +28,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "optimizers": set(),
     "terms": {"optimizers", "trials"},
     "autograd": {"families", "networks", "own"},
-    "training": {"autograd", "metrics", "networks", "optimizers", "terms", "trials"},
+    "training": {
+        "autograd", "families", "metrics", "networks", "optimizers", "terms", "trials",
+    },
     "failures": {"errors", "trials"},
     "ahead": set(),
     "workers": {"ahead", "errors", "failures", "networks", "training", "trials"},
