@@ -316,12 +316,51 @@ def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
         ("l2", "0,1e-6:1e-2:log", 0.0, None),
         ("l2", "0,1e-6:1e-2:log", 1e-6, "low"),
         ("activation", "relu,tanh,gelu", "relu", None),
+        ("units", "64:256:64", 64, None),
+        ("units", "1024:65536:log", 65536, None),
+        ("dropout", "0:0.9:0.1", 0.9, None),
+        ("net.width", "1:8:log", 1, None),
     ],
 )
 def test_an_edge_is_an_end_that_could_be_moved(
     name: str, text: str, value: float, edge: str | None
 ) -> None:
     assert parse(name, text).edge(value) == edge
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "low", "high"),
+    [
+        ("lr", "1e-4:1e-1:log", "1e-5:1e-1:log", "1e-4:1:log"),
+        ("lr", "1e-3,3e-3,1e-2", "5e-4,0.001,0.003,0.01", "0.001,0.003,0.01,0.02"),
+        ("l2", "0,1e-6:1e-2:log", "0,1e-7:1e-2:log", "0,1e-6:1e-1:log"),
+        ("l2", "0.1:0.3", "0:0.3", "0.1:0.5"),
+        ("dropout", "0.05:0.5:0.05", "0:0.5:0.05", "0.05:0.95:0.05"),
+        ("dropout", "0:0.5:0.1", None, "0:0.7:0.1"),
+        ("dropout", "0.2:0.7:0.25", None, "0.2:0.95:0.25"),
+        ("dropout", "0.2,0.4,0.6", "0.1,0.2,0.4,0.6", "0.2,0.4,0.6,0.8"),
+        ("units", "64:256:64", None, "64:448:64"),
+        ("units", "128:256:64", "64:256:64", "128:384:64"),
+        ("units", "16,32,64", "8,16,32,64", "16,32,64,128"),
+        ("units", "16:40000:log", "2:40000:log", "16:65536:log"),
+        ("batch_size", "8:1000000", "1:1000000", "8:1048576"),
+        ("kernel", "3:9:2", "1:9:2", "3:15:2"),
+        ("net.width", "16:128:log", "2:128:log", "16:1280:log"),
+        ("net.width", "4:8", "1:8", "4:12"),
+        ("net.gain", "-1.5:0.5", "-3.5:0.5", "-1.5:2.5"),
+        ("net.gain", "-2,-1,0", "-4,-2,-1,0", "-2,-1,0,2"),
+    ],
+)
+def test_a_range_is_widened_to_one_that_is_accepted(
+    name: str, text: str, low: str | None, high: str
+) -> None:
+    each = parse(name, text)
+
+    for value, edge, wider in zip(each.bounds, ("low", "high"), (low, high), strict=True):
+        assert each.edge(value) == (edge if wider else None)
+        if wider:
+            assert each.widened(edge) == wider
+            assert all(map(parse(name, wider).contains, each.bounds))
 
 
 def test_zero_or_log_is_two_optuna_parameters_and_comes_back_as_one() -> None:

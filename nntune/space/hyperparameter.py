@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -46,7 +47,9 @@ class Hyperparameter:
         if any(not isinstance(end, int) for end in ends):
             kind = str if isinstance(ends[0], str) else float
         words = tuple(each for each in self.choices if isinstance(each, str))
-        return Rule(kind, self.text, self._middle, "", -ANY, ANY, "", words, (OWN,))
+        # What is never negative, such as a width, is not made so.
+        least = -ANY if self.low < 0 else min(self.low, 1 if kind is int else 0)
+        return Rule(kind, self.text, self._middle, "", least, ANY, "", words, (OWN,))
 
     @property
     def _middle(self) -> Value:
@@ -118,9 +121,10 @@ class Hyperparameter:
         scale = math.log if self.log else float
         low, high = scale(self.low), scale(self.high)
         margin = 0.0 if self.choices else 0.05 * (high - low)
-        if scale(value) <= low + margin:
-            return "low" if self.low > self.rule.low else None
-        return "high" if scale(value) >= high - margin else None
+        if low + margin < scale(value) < high - margin:
+            return None
+        edge: Literal["low", "high"] = "low" if scale(value) <= low + margin else "high"
+        return None if self._moved(edge) in self.bounds else edge
 
     def position(self, value: Value) -> float | None:
         """Where a value stands in its range, from 0 to 1; None for words, the zero or if fixed."""
@@ -134,24 +138,28 @@ class Hyperparameter:
 
     def widened(self, edge: Literal["low", "high"]) -> str:
         """The range as text, pushed out beyond one edge within what is possible at all."""
-        rule = self.rule
-        numbers = [each for each in self.choices if not isinstance(each, str)]
-        if numbers:
-            more = numbers[0] // 2 if edge == "low" else numbers[-1] * 2
-            bounded = min(max(more, rule.low), rule.high)
-            return replace(self, choices=tuple(sorted({*numbers, bounded}))).text
-        low, high = self.low, self.high
-        if self.log:
-            low, high = (low / 10, high) if edge == "low" else (low, high * 10)
+        end = self._moved(edge)
+        if self.choices:
+            return replace(self, choices=tuple(sorted({*self.choices, end}))).text
+        return (replace(self, low=end) if edge == "low" else replace(self, high=end)).text
+
+    def _moved(self, edge: Literal["low", "high"]) -> float:
+        """One end pushed out by as much as the range is wide; where it is if there is no room."""
+        (low, high), rule = self.bounds, self.rule
+        end, sign = (low, -1) if edge == "low" else (high, 1)
+        if self.log or (self.choices and end > 0):
+            moved = end * (10.0 if self.log else 2.0) ** sign
         else:
-            low, high = (2 * low - high, high) if edge == "low" else (low, 2 * high - low)
-        if high > rule.high:  # such as a dropout of 1: half of the way there
-            high = float(f"{(self.high + rule.high) / 2:.3g}")
-        low = max(low, rule.low)
-        low, high = float(f"{low:.6g}"), float(f"{high:.6g}")
-        if self._whole:
-            low, high = math.ceil(low), math.floor(high)
-        return replace(self, low=low, high=high).text
+            moved = end + sign * (high - low)
+        if moved > rule.high and not self._whole:  # such as a dropout of 1: half of the way there
+            moved = (end + rule.high) / 2
+        least = max(rule.low, 1 if self._whole else sys.float_info.min) if self.log else rule.low
+        moved = min(max(moved, least), rule.high)
+        if self.step:
+            begin, step = Decimal(str(end)), Decimal(str(self.step))
+            moved = float(begin + sign * step * max(1, abs(Decimal(str(moved)) - begin) // step))
+        moved = round(moved) if self._whole else float(f"{moved:.6g}")
+        return moved if sign * (moved - end) > 0 and rule.low <= moved <= rule.high else end
 
     def nearest(self, value: Value) -> Value:
         """The member of the range closest to a value; the first word if the value is no choice."""
