@@ -318,15 +318,62 @@ def test_a_script_leaves_out_rows_without_a_class_as_the_search_does(
     assert names["x"].numpy() == pytest.approx(learnt.train.x, abs=1e-5)
 
 
-def test_a_script_of_a_study_with_groups_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("asked", "meaning"),
+    [
+        ({"group": "island"}, "deals rows out one by one, and this study kept those of one island "
+         "together"),
+        ({"time": "year"}, "deals rows out at random, and this study did so in the order of year"),
+        ({"lags": 5}, "reads each row by itself, and this study --lags 5 rows before it too"),
+        ({"subsample": 100}, "learns from all rows, and this study searched on --subsample 100 of "
+         "them"),
+        ({"image": "2x2"}, "scales each column by itself, and this study all pixels of a channel "
+         "alike"),
+        ({"series": True}, "scales each column by itself, and this study all numbers of a channel "
+         "alike"),
+    ],
+)  # fmt: skip
+def test_a_script_of_a_study_that_it_would_not_repeat_is_refused(
+    asked: dict[str, Any], meaning: str
+) -> None:
     untrained = network(PENGUINS)
-    found = replace(untrained, data={**untrained.data, "group": "island"})
+    found = replace(untrained, data={**untrained.data, **asked})
+
     with pytest.raises(UsageError) as raised:
         pytorch_script(found, PENGUINS.source, "script.py")
+
     assert str(raised.value) == (
-        "a script deals rows out one by one, and this study kept those of one island together; "
-        "--format onnx, torch or toml keep to the study."
+        f"a script {meaning}; --format onnx, torch or toml keep to the study."
     )
+
+
+def test_a_script_of_a_study_of_an_array_of_images_is_refused(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).normal(size=(60, 4, 4))
+    np.savez(tmp_path / "images.npz", X=images, y=np.arange(60) % 2)
+    np.savez(tmp_path / "table.npz", X=images.reshape(60, 16), y=np.arange(60) % 2)
+    refused, written = (Request(str(tmp_path / f"{name}.npz")) for name in ("images", "table"))
+
+    for source in (refused.source, str(tmp_path)):  # of a folder of pictures too
+        with pytest.raises(UsageError, match="a script scales each column by itself"):
+            pytorch_script(network(refused), source, "script.py")
+
+    assert "X" in pytorch_script(network(written), written.source, "script.py")
+
+
+@pytest.mark.parametrize(
+    ("folds", "said"),
+    [
+        (None, "In the search its log_loss was 0.5 on the same validation rows.\n"),
+        (5, "In the search its log_loss was 0.5 in the mean over 5 folds;\n"
+            "here one split of the same rows trains and validates.\n"),
+    ],
+)  # fmt: skip
+def test_the_head_of_a_script_says_on_what_the_search_had_its_value(
+    folds: int | None, said: str
+) -> None:
+    found = network(replace(PENGUINS, cv=folds))
+
+    assert said in pytorch_script(found, PENGUINS.source, "script.py")
 
 
 def test_a_name_in_a_bundle_does_not_become_code_in_the_script() -> None:

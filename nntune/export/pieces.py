@@ -3,10 +3,20 @@
 from nntune.data.encoding import CAPITALS, DIGITS, FAR, MARKS, MOST_LEVELS
 from nntune.data.roles import FALSE, TRUE
 
+# What a study may ask of its data, and what a script does and the study did not.
+UNLIKE = {
+    "group": "deals rows out one by one, and this study kept those of one {} together",
+    "time": "deals rows out at random, and this study did so in the order of {}",
+    "lags": "reads each row by itself, and this study --lags {} rows before it too",
+    "subsample": "learns from all rows, and this study searched on --subsample {} of them",
+    "image": "scales each column by itself, and this study all pixels of a channel alike",
+    "series": "scales each column by itself, and this study all numbers of a channel alike",
+}
+
 HEAD = '''
 """Predict {target}: trial {trial}{several} of the study {study}, in PyTorch alone.
 
-In the search its {metric} was {value} on the same validation rows.{note}
+In the search its {metric} was {value}{judged}.{note}
 Needs numpy, pandas, scikit-learn and torch; run it as: python {name} [DATA]
 Written by nntune {version}.
 """
@@ -25,6 +35,9 @@ from torch import nn
 """
 
 IMPORT_TFIDF = "from sklearn.feature_extraction.text import TfidfVectorizer"
+JUDGED = " on the same validation rows"
+JUDGED_FOLDS = """ in the mean over {} folds;
+here one split of the same rows trains and validates"""
 NOTE_TERMS = """
 There it trained the weights of a term only in the steps in which it occurred; here Adam moves all
 in every step, so the score may differ."""

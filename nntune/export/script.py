@@ -36,13 +36,15 @@ def pytorch_script(bundle: Bundle, source: str, name: str) -> str:
 
     Raises:
         DataError: the data cannot be read, or are not in a file.
-        UsageError: a hyperparameter of the bundle has no meaning.
+        UsageError: a hyperparameter of the bundle has no meaning, or the study dealt out or read
+            its rows as no script does.
     """
     if not isinstance(bundle.shape, Shape):
         raise UsageError(
             "--format script writes perceptrons; --format torch has the weights of the others."
         )
     found = source_of(source, bundle.target)
+    _refuse_unlike(bundle, found)
     columns = _Columns.of(bundle)
     parts = [
         _head(bundle, name),
@@ -55,6 +57,17 @@ def pytorch_script(bundle: Bundle, source: str, name: str) -> str:
         *_training(bundle),
     ]
     return _spaced([part.strip("\n") for part in parts])
+
+
+def _refuse_unlike(bundle: Bundle, found: Source) -> None:
+    """Studies whose rows or features the script's few lines would not give."""
+    asked = bundle.data | ({"series": True} if found.grid else {})
+    for name, meaning in pieces.UNLIKE.items():
+        if asked.get(name):
+            raise UsageError(
+                f"a script {meaning.format(asked[name])}; --format onnx, torch or toml keep to the "
+                "study."
+            )
 
 
 def _spaced(parts: Sequence[str]) -> str:
@@ -114,6 +127,7 @@ class _Columns:
 
 def _head(bundle: Bundle, name: str) -> str:
     facts, trial = bundle.metrics, bundle.trials[0]
+    folds = int(bundle.data.get("cv") or 1)
     several = f" (the first of {len(bundle.trials)} that are averaged)" * (len(bundle.trials) > 1)
     return pieces.HEAD.format(
         target=_plain(bundle.target),
@@ -122,6 +136,7 @@ def _head(bundle: Bundle, name: str) -> str:
         study=_plain(str(facts.get("study", ""))),
         metric=_metric(bundle),
         value=f"{float(facts['value']):.6g}",
+        judged=pieces.JUDGED_FOLDS.format(folds) if folds > 1 else pieces.JUDGED,
         name=_plain(name),
         version=_plain(bundle.versions.get("nntune", "")),
         note=pieces.NOTE_TERMS * bool(terms_of(bundle.shape)),
@@ -255,11 +270,6 @@ def _target(bundle: Bundle, found: Source) -> str:
 
 
 def _rows(bundle: Bundle, found: Source) -> list[str]:
-    if bundle.data.get("group"):
-        raise UsageError(
-            f"a script deals rows out one by one, and this study kept those of one "
-            f"{bundle.data['group']} together; --format onnx, torch or toml keep to the study."
-        )
     own_valid = bool(bundle.data.get("valid"))
     own_test = bool(bundle.data.get("test")) or found.own_test
     valid, test = shares(own_valid, own_test)

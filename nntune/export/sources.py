@@ -6,6 +6,8 @@ from nntune.data import ducks
 from nntune.data.arrays import SKLEARN
 from nntune.data.delimited import Dialect, dialect, unique_names
 from nntune.data.files import file_format, plain_file, shown, utf8_file
+from nntune.data.grids import grid_of_array
+from nntune.data.pictures import is_folder
 from nntune.errors import DataError
 
 
@@ -18,6 +20,7 @@ class Source:
         meaning: its docstring.
         typed: cells are numbers and truths already, not texts.
         own_test: test rows lie apart in the file itself.
+        grid: an example is an image or series.
         imports: from scikit-learn.
     """
 
@@ -25,6 +28,7 @@ class Source:
     meaning: str = "The table; a missing cell is None or nan."
     typed: bool = True
     own_test: bool = False
+    grid: bool = False
     imports: str = "from sklearn import metrics"
 
 
@@ -38,6 +42,8 @@ def source_of(source: str, target: str) -> Source:
         raise DataError("the data came from standard input; --data FILE says where they are.")
     if source.startswith("sklearn:"):
         return _of_sklearn(source.removeprefix("sklearn:"))
+    if is_folder(source):
+        return Source((), grid=True)
     with plain_file(source) as path:
         form = file_format(source, path)
         if form == "npz":
@@ -74,7 +80,8 @@ def _of_arrays(source: str) -> Source:
 
     with np.load(source) as file:
         names = set(file.files)
-    ending = "" if {"X", "y"} <= names else "_train"
+        ending = "" if {"X", "y"} <= names else "_train"
+        size = file[f"X{ending}"].shape[1:]
     return Source(
         (
             "arrays = np.load(path)",
@@ -83,6 +90,7 @@ def _of_arrays(source: str) -> Source:
             f'table["y"] = arrays["y{ending}"].squeeze()',
         ),
         own_test=bool(ending) and {"X_test", "y_test"} <= names,
+        grid=grid_of_array(size) is not None,
     )
 
 
