@@ -227,6 +227,40 @@ def test_what_is_fixed_since_is_drawn_in_the_ranges_it_had(made: View, tmp_path:
     assert contour(view, ["lr", "units"]).rows
 
 
+def test_trials_of_other_families_are_not_drawn(tmp_path: Path, nntune: Command) -> None:
+    space = build({"model": "cnn,rnn", "epochs": "30"}, grid=Picture(1, (40,)))
+    view = make(tmp_path / "families.db", space=space)
+
+    models = [t.params["model"] for t in view.listed() if t.value is not None]
+    assert len(chart(parallel(view, ["kernel"])).series) == models.count("cnn") < len(models)
+    assert nntune("plot", "parallel", "--param", "kernel", "--db", view.path)[0] == 0
+
+
+def test_trials_outside_of_a_narrowed_range_are_in_no_slice(made: View, tmp_path: Path) -> None:
+    shutil.copy(made.path, tmp_path / "made.db")
+    space = {each.name: each.text for each in SPACE.hyperparameters}
+    narrowed = build(space | {"l2": "1e-5:1e-3:log", "lr": "3e-3:4e-3:log"})
+    view = updated(read(tmp_path / "made.db"), narrowed, 8)
+
+    params = [view.space.params(t.params) for t in view.listed() if t.value is not None]
+    inside = {
+        name: sum(narrowed[name].contains(each[name]) for each in params) for name in ("l2", "lr")
+    }
+    figure = slices(view, ["l2", "lr"])
+    for panel in figure.panels:
+        assert isinstance(panel, Chart)
+        assert sum(row[2] for row in figure.rows if row[0] == panel.title) == inside[panel.title]
+        across = [x for series in panel.series for x in series.x]
+        assert panel.x.low < min(across) <= max(across) < panel.x.high
+    drawn = chart(parallel(view, ["l2", "lr"])).series
+    assert all(0 <= share <= 1 for series in drawn for share in series.y)
+    assert inside["l2"] <= len(drawn) < len(params)
+    assert sum(row[0] != "-" for row in contour(view, ["l2", "lr"]).rows) <= inside["lr"]
+    outside = updated(view, build(space | {"lr": "0.2:0.3:log"}))
+    for name in ("slice", "parallel"):
+        assert ElementTree.fromstring(svg.drawn(FIGURES[name](outside, ["lr"]).panels[0], ""))
+
+
 def test_a_study_without_values_has_no_picture(tmp_path: Path) -> None:
     empty = make(tmp_path / "empty.db", trials=1)
 

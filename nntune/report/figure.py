@@ -107,7 +107,13 @@ def of_choices(label: str, names: Sequence[str]) -> Scale:
 
 
 def of_hyperparameter(each: Hyperparameter) -> Scale:
-    """The scale of its range; a zero beside a log range stands a little apart."""
+    """The scale of its range, in which values of earlier ranges may have no place."""
+    scale = _of_range(each)
+    return scale._replace(place=lambda value: scale.place(value) if each.contains(value) else None)
+
+
+def _of_range(each: Hyperparameter) -> Scale:
+    """A zero beside a log range stands a little apart."""
     if each.choices:
         scale = of_choices(each.name, [str(choice) for choice in each.choices])
         return scale._replace(place=lambda value: scale.place(str(value)))
@@ -153,7 +159,7 @@ def _round_numbers(low: float, high: float) -> tuple[tuple[float, str], ...]:
 
 
 def _decades(low: float, high: float) -> tuple[tuple[float, str], ...]:
-    """Powers of ten, with twos and fives where there are few.
+    """Powers of ten, with twos and fives where there are few; the ends where there are none.
 
     >>> [text for _, text in _decades(3e-4, 3e-2)]
     ['5e-4', '1e-3', '2e-3', '5e-3', '1e-2', '2e-2']
@@ -163,8 +169,9 @@ def _decades(low: float, high: float) -> tuple[tuple[float, str], ...]:
     stride = max(1, (last - first) // 6)
     found = [(f, power) for power in range(first, last + 1, stride) for f in factors]
     inside = [(f * 10.0**power, f, power) for f, power in found]
-    return tuple(
+    ticks = tuple(
         (math.log10(value), f"{f}e{power}" if abs(power) > 2 or low < 1e-2 else f"{value:g}")
         for value, f, power in inside
         if low * 0.999 <= value <= high * 1.001
     )
+    return ticks or tuple((math.log10(end), number(end)) for end in (low, high))

@@ -29,7 +29,7 @@ _SLICES = 8  # of a range
 
 
 class Slices(NamedTuple):
-    """Parts of a hyperparameter's range, from the low end to the high one."""
+    """Parts of a hyperparameter's range, from the low end to the high one, and that of a value."""
 
     names: tuple[str, ...]
     part: Callable[[Any], int]
@@ -46,7 +46,7 @@ def slices(view: View, names: Sequence[str] = ()) -> Figure:
         scale = of_hyperparameter(each)
         at = {n: scale.place(found.get(each.name)) for n, found in params.items()}
         best = _best_of_slices(
-            each, [(t, p[each.name]) for t in trials if each.name in (p := params[t.number])]
+            each, [(t, params[t.number][each.name]) for t in trials if at[t.number] is not None]
         )
         points = by_state(view, shown, [at[t.number] for t in shown], placed(y.place, shown))
         line = Series(
@@ -55,7 +55,7 @@ def slices(view: View, names: Sequence[str] = ()) -> Figure:
             tuple(y.place(t.value) or 0.0 for t, _, _ in best),
             tuple(note(view, t) for t, _, _ in best),
         )  # fmt: skip
-        panels.append(Chart(each.name, scale.axis, y.axis, (*points, line)))
+        panels.append(Chart(each.name, scale.axis, y.axis, (*points, *[line] * bool(best))))
         rows += [(each.name, where, count, t.number, number(t.value)) for t, where, count in best]
     return Figure(
         "slice", "Isolation: the best trial of each slice",
@@ -85,6 +85,8 @@ def parallel(view: View, names: Sequence[str] = ()) -> Figure:
         line = [(n, _share(axis, place)) for n, axis, place in places if place is not None]
         tone: Tone = "best" if trial.number in best else "faint"
         label = "best tenth" if tone == "best" else "others"
+        if not line:  # of a family that has none of them, or drawn from earlier ranges
+            continue
         across, up = zip(*line, strict=True)
         series.append(Series("line", label, tone, across, up, (note(view, trial),)))
     texts = []
@@ -102,7 +104,7 @@ def parallel(view: View, names: Sequence[str] = ()) -> Figure:
     return Figure(
         "parallel", "Configurations of the best tenth",
         f"Each line is a trial, each upright a hyperparameter from the low end of its range to the "
-        f"high one; the best {leading} of {len(trials)} trials stand out.{drawn_of(shown, trials)}",
+        f"high one; the best {leading} of {len(trials)} trials stand out.{drawn_of(series, trials)}",
         (Chart("", x, Axis("", -0.08, 1.08, ()), labelled(series),
                tuple(float(p) for p in range(len(chosen))), tuple(texts)),),
         ("trial", view.definition.metric, *(each.name for each in chosen)), tuple(rows),
@@ -117,7 +119,7 @@ def contour(view: View, names: Sequence[str] = ()) -> Figure:
     best: dict[tuple[int, int], Listed] = {}
     for trial in trials:  # the best first
         params = view.space.params(trial.params)
-        if across.name in params and down.name in params:
+        if all(each.contains(params.get(each.name)) for each in (across, down)):
             best.setdefault((row(params[down.name]), column(params[across.name])), trial)
     ranked = list(best)
     shade = {cell: 1 - place / max(1, len(ranked) - 1) for place, cell in enumerate(ranked)}
@@ -185,7 +187,7 @@ def _slices(each: Hyperparameter) -> Slices:
         if each.zero and value == 0:
             return 0
         share = ((scale.place(value) or 0.0) - low) / (high - low)
-        return zeros + min(_SLICES - 1, max(0, int(share * _SLICES)))
+        return zeros + min(_SLICES - 1, int(share * _SLICES))
 
     return Slices(("0",) * zeros + names, part)
 
