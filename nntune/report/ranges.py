@@ -104,7 +104,8 @@ def parallel(view: View, names: Sequence[str] = ()) -> Figure:
     return Figure(
         "parallel", "Configurations of the best tenth",
         f"Each line is a trial, each upright a hyperparameter from the low end of its range to the "
-        f"high one; the best {leading} of {len(trials)} trials stand out.{drawn_of(series, trials)}",
+        f"high one; the best {leading} of {len(trials)} trials stand out."
+        f"{drawn_of(series, trials)}",
         (Chart("", x, Axis("", -0.08, 1.08, ()), labelled(series),
                tuple(float(p) for p in range(len(chosen))), tuple(texts)),),
         ("trial", view.definition.metric, *(each.name for each in chosen)), tuple(rows),
