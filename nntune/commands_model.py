@@ -12,7 +12,16 @@ import typer
 
 from nntune import outputs
 from nntune.errors import UsageError
-from nntune.options import Database, Json, Network, StudyName, allow, study_named, writing
+from nntune.options import (
+    Database,
+    Force,
+    Json,
+    Network,
+    StudyName,
+    allow,
+    study_named,
+    writing,
+)
 from nntune.wording import harmless
 
 if TYPE_CHECKING:
@@ -32,7 +41,6 @@ Rows = Annotated[
         "or a folder of pictures.",
     ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from nntune import outputs
 from nntune.errors import UsageError, did_you_mean
-from nntune.options import Database, Json, StudyName, answer, study_named, writing
+from nntune.options import Database, Force, Json, StudyName, answer, study_named, writing
 from nntune.wording import harmless
 
 Side = Annotated[
@@ -17,8 +17,6 @@ Side = Annotated[
 OtherSide = Annotated[
     str, typer.Argument(metavar="B", show_default=False, help="What to compare it with.")
 ]
-
-Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
 
 
 def _kinds(incomplete: str) -> list[str]:

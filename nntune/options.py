@@ -182,6 +182,7 @@ Database = Annotated[
         "--db", metavar="FILE", help="The study's file, instead of studies/NAME.db, or a server."
     ),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
 StudyName = Annotated[
     str | None,
     typer.Argument(
