@@ -10,7 +10,7 @@ import typer
 
 from nntune import outputs
 from nntune.errors import NotFoundError, UsageError, did_you_mean
-from nntune.options import Database, study_named, writing
+from nntune.options import Database, Force, study_named, writing
 
 if TYPE_CHECKING:
     from nntune.bundle import Bundle
@@ -47,9 +47,7 @@ def export(
         typer.Option("--data", metavar="FILE", help="For script: where the table is now."),
     ] = None,
     db: Database = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Write over a file that is there.")
-    ] = False,
+    force: Force = False,
 ) -> None:  # fmt: skip
     """Write the winner for other programs, or as a script.
 
@@ -70,7 +68,7 @@ def export(
         raise UsageError(f"--format {form}: there are {', '.join(FORMATS)}.{hint}")
     if form != "toml" and (trial is not None or db is not None):
         raise UsageError(f"--format {form} is made of a bundle; nntune refit --trial N makes one.")
-    path = output or Path(source).with_suffix(FORMATS[form])
+    path = output or _named(source, FORMATS[form])
     outputs.check_free(path, force=force)
     if form == "toml":
         content, told = _toml(source, db, trial)
@@ -79,6 +77,12 @@ def export(
     outputs.put(path, content, force=force)
     with writing():
         print(f"{path}: {told}")
+
+
+def _named(source: str, ending: str) -> Path:
+    """A file takes another ending; the name of a study keeps all of itself, dots included."""
+    path = Path(source)
+    return path.with_suffix(ending) if path.is_file() else Path(f"{source}{ending}")
 
 
 def _onnx(bundle: "Bundle", path: Path, data: str | None) -> tuple[bytes, str]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import made_studies
 import numpy as np
 import pytest
 import torch
@@ -449,6 +450,20 @@ def test_export_writes_the_configuration_of_any_trial_of_a_study(
     command("export", view.name, "--db", view.path, "--trial", "0", "--format", "toml", "-o", out)
 
     assert out.read_text().startswith("# trial #0 of penguins\nhidden_layers = 2\nunits = 32\n")
+
+
+def test_the_name_of_a_study_keeps_its_dots_in_that_of_the_file(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_studies.make(tmp_path / "studies" / "sales.2024.db")
+    monkeypatch.chdir(tmp_path)
+
+    for source in ("sales.2024", "studies/sales.2024.db"):
+        assert command("export", source, "--format", "toml")[0] == 0
+        assert Path(f"{source.removesuffix('.db')}.toml").is_file()
+    assert command("export", ".", "--format", "onnx") == (
+        3, "", "nntune: . is a folder; name a bundle.\n",
+    )  # fmt: skip
 
 
 def test_export_writes_the_configuration_of_the_confirmed_winner(
