@@ -159,11 +159,11 @@ def test_a_test_of_numbers_has_residuals(tmp_path: Path) -> None:
 def test_the_network_tested_is_the_one_that_refit_makes(binary: View) -> None:
     from nntune.bundle import Predictor
     from nntune.bundle.refit import Wanted, refit
-    from nntune.data import load_test
-    from nntune.data.learning import load
+    from nntune.data.learning import learning_of, test_of
+    from nntune.data.plan import plan_of
 
-    request = Request("sklearn:breast_cancer")
-    split = load_test(request, load(request, "train+valid"))
+    plan = plan_of(Request("sklearn:breast_cancer"))
+    split = test_of(plan, learning_of(plan, "train+valid"))
     values = Predictor(refit(binary, Wanted()).bundle).scores(split.x)
     expected = -np.log(values[np.arange(len(split.y)), split.y]).mean()
     (found,) = binary.verdicts("test")

@@ -16,6 +16,7 @@ from nntune.bundle.resampling import resampled
 from nntune.bundle.scoring import network_values, score, truth
 from nntune.data import Request
 from nntune.data.learning import Learning, learning_of
+from nntune.data.plan import Plan
 from nntune.errors import AllFailedError, NotFoundError, UsageError
 from nntune.failures import unfailed
 from nntune.metrics import METRICS
@@ -54,8 +55,13 @@ class Refitted:
     notes: tuple[str, ...]
 
 
-def refit(view: View, wanted: Wanted) -> Refitted:
+def refit(view: View, wanted: Wanted, plan: Plan | None = None) -> Refitted:
     """A bundle of a study's winner.
+
+    Args:
+        view: the study.
+        wanted: which network.
+        plan: the study's request, if it was carried out again already.
 
     Raises:
         NotFoundError: there is no such trial, or none with a value.
@@ -64,7 +70,7 @@ def refit(view: View, wanted: Wanted) -> Refitted:
         AllFailedError: the training diverged on the new rows, or its process died again and again.
     """
     chosen = _chosen(view, wanted)
-    plan = plan_again(view, wanted.data)
+    plan = plan or plan_again(view, wanted.data)
     searched = learning_of(plan, "train")
     check_same(view, plan.request.source, searched.fingerprint)
     if wanted.rows == "train" and searched.others:

@@ -1,7 +1,7 @@
 """A data file to arrays: reading, column roles, encoding fitted on training rows, splits.
 
 Importing this package costs nothing: DuckDB, NumPy and scikit-learn load with the first
-function that needs them. Test rows come out of `load_test` only.
+function that needs them. Test rows come out of `load_test` and `learning.test_of` only.
 """
 
 from importlib import import_module
@@ -53,18 +53,15 @@ def load(request: Request) -> "Dataset":
     return load(request)
 
 
-def load_test(request: Request, learning: "Learning | None" = None) -> "Split":
-    """The locked test rows, in the encoding of the training rows or of what is given.
-
-    For the verdict only: no search calls this.
+def load_test(request: Request) -> "Split":
+    """The locked test rows, in the encoding of the training rows: no search calls this.
 
     Raises:
         DataError: there are none.
     """
     from nntune.data.dataset import load_test
-    from nntune.data.learning import test_of
 
-    return load_test(request) if learning is None else test_of(request, learning)
+    return load_test(request)
 
 
 def describe(request: Request) -> "Description":

@@ -115,13 +115,14 @@ def learning_of(plan: Plan, rows: str) -> Learning:
     )
 
 
-def test_of(request: Request, learning: Learning) -> Split:
+def test_of(plan: Plan, learning: Learning) -> Split:
     """The locked test rows, in the encoding of what was learnt from others.
+
+    For the verdict only: no search calls this.
 
     Raises:
         DataError: there are none.
     """
-    plan = plan_of(request)
     if len(plan.parts.test) == 0:
         raise DataError(f"{plan.test.name} has no row with a target to test on")
     needed = [name for name, role in plan.roles.items() if role.name not in _LEFT_OUT]

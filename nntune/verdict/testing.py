@@ -15,8 +15,7 @@ from nntune.bundle.predictor import Predictor
 from nntune.bundle.refit import Wanted, refit
 from nntune.bundle.resampling import interval, resampled
 from nntune.bundle.scoring import metrics_of, score, unscaled
-from nntune.data import load_test
-from nntune.data.learning import Learning, learning_of
+from nntune.data.learning import Learning, learning_of, test_of
 from nntune.errors import NotFoundError
 from nntune.retraining import plan_again
 from nntune.study import View
@@ -50,10 +49,10 @@ def scored(view: View, source: str | None = None) -> dict[str, Any]:
     confirmation = view.confirmation()
     if confirmation is None:
         raise NotFoundError(f"study '{view.name}' is not confirmed; nntune confirm does it.")
-    bundle = refit(view, Wanted(data=source)).bundle
     plan = plan_again(view, source)
+    bundle = refit(view, Wanted(data=source), plan).bundle
     rows = learning_of(plan, "train+valid")
-    split = load_test(plan.request, rows)
+    split = test_of(plan, rows)
     models = [Predictor(bundle).scores(split.x)]
     for each in confirmation["baselines"]:
         seed = view.definition.seed
