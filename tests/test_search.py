@@ -385,7 +385,7 @@ def test_a_deadline_in_the_past_gives_the_first_bracket_one_value_and_begins_no_
     assert (len(view.trials()), updates) == (8, [])
     in_time = Budget(8)
     view, _ = last_of(tmp_path / "a.db", three_classes, made, in_time, Workers(0))
-    assert (view.running(), len(view.trials())) == (0, 8)
+    assert (view.counts()["running"], len(view.trials())) == (0, 8)
 
 
 def test_a_deadline_ends_the_trials_with_what_they_have(
@@ -399,7 +399,7 @@ def test_a_deadline_ends_the_trials_with_what_they_have(
     trained = [trial for trial in view.trials() if trial.value is not None]
     complete = [trial for trial in view.trials() if trial.state == "complete"]
     assert complete == trained[:1]  # the best; the others are pruned
-    assert view.running() == 0
+    assert view.counts()["running"] == 0
 
 
 @pytest.mark.parametrize(("enough", "brackets"), [(8, 1), (9, 2), (17, 3)])

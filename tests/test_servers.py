@@ -229,7 +229,7 @@ def test_what_goes_beside_trials_is_kept_too(url: str, local: View) -> None:
         )
     view = study.read(place, "odd")
     first, second = sorted(view.trials())
-    assert (first.rungs, second.attempts, view.running()) == (rungs, 2, 1)
+    assert (first.rungs, second.attempts, view.counts()["running"]) == (rungs, 2, 1)
     assert (math.isnan(first.losses[1]), first.losses[3]) == (True, 5e-324)
     assert view.attributes() == {"note": ["ä", None]}
     assert [each["schema"] for each in view.verdicts("test")] == ["nntune.test/1"]

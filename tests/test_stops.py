@@ -157,7 +157,7 @@ def test_a_search_stops_at_the_rung_where_a_value_is_good_enough(
     assert best is not None
     assert (best.value, best.state, best.reason) == (goal, "complete", "good enough")
     assert max(update.rung for update in updates) < 9
-    assert view.running() == 0
+    assert view.counts()["running"] == 0
     again, updates = last_of(tmp_path / "a.db", three_classes, MADE, budget, Workers(0))
     assert (facts(again), updates) == (facts(view), [])
 

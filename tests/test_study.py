@@ -379,7 +379,7 @@ def test_ties_go_to_the_earlier_trial(path: Path) -> None:
 def test_counts_name_every_state(path: Path) -> None:
     view = read(filled(path))
     assert view.counts() == {"running": 1, "complete": 2, "pruned": 1, "failed": 1}
-    assert view.running() == 1
+    assert view.counts()["running"] == 1
 
 
 def test_a_study_without_trials_has_no_best(path: Path) -> None:

@@ -75,10 +75,6 @@ class View:
             )
             return dict.fromkeys(STATES, 0) | {state_of(state): count for state, count in found}
 
-    def running(self) -> int:
-        """How many trials were asked and have not ended."""
-        return self.counts()["running"]
-
     def trials(self, top: int | None = None, state: str | None = None) -> list[Trial]:
         """Trials, the best first and those without a value last; ties go to the earlier.
 
