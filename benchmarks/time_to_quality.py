@@ -121,8 +121,9 @@ def searched(arguments: argparse.Namespace) -> Iterator[Run]:
             for peer in arguments.peers:
                 runs.append(Run(name, seed, peer, script(peer, request, later)))
             for run in runs:
-                last = run.until(math.inf)
-                print(name, seed, run.contender, *map(number, (*last, run.answer)), flush=True)
+                last = [*run.until(math.inf), run.answer]
+                told = last if math.isfinite(run.answer) else last[:-1]  # scripts name no winner
+                print(name, seed, run.contender, *map(number, told), flush=True)
                 if arguments.log:
                     with arguments.log.open("a") as file:
                         print(json.dumps(run), file=file)
