@@ -181,6 +181,25 @@ def test_nothing_of_a_row_but_what_is_known_before_it_is_a_feature(tmp_path: Pat
     assert roles["day"][0] in ("boolean", "categorical")
 
 
+@pytest.mark.parametrize(
+    ("cell", "note"),
+    [
+        (lambda t: f"{t},25", "its past is used"),
+        (lambda t: "error" if t == 50 else f"{t}.25", "its past is used"),
+        (lambda t: "error" if t > 50 else f"{t}.25", "its numbers are not known before the row"),
+    ],
+)
+def test_numbers_that_were_read_as_words_are_not_known_before_their_row(
+    tmp_path: Path, cell, note: str
+) -> None:
+    path = tmp_path / "f.csv"
+    lines = [f"2020-01-01T{t // 60:02}:{t % 60:02};{t},5;{cell(t)}" for t in range(60)]
+    path.write_text("\n".join(["when;y;z", *lines]) + "\n")
+    dataset = load(Request(str(path), "y", "regression", time="when", lags=3))
+    assert {c.name: (c.role, c.note) for c in dataset.columns}["z"] == ("ignored", note)
+    assert "z" not in dataset.features
+
+
 def pictures(
     folder: Path, sizes: tuple[tuple[int, int], ...] = ((6, 5),), mode: str = "L",
     names: Sequence[str] = ("dark", "bright"),

@@ -342,6 +342,22 @@ def test_a_forecast_looks_at_the_rows_before_it_and_beyond_the_last_one(tmp_path
     assert other[:89] == pytest.approx(values[:89])
 
 
+def test_the_past_is_read_as_numbers_were_written_in_training(tmp_path: Path) -> None:
+    source, db, bundle = tmp_path / "f.csv", tmp_path / "f.db", tmp_path / "f.nnt"
+    source.write_text("y;z\n" + "".join(f"{t % 9},{t:03};{t % 7},5\n" for t in range(1, 90)))
+    space = {"model": "mlp", "epochs": 1, "units": 4, "hidden_layers": 1}
+    search(source, "y", trials=1, space=space, db=db, lags=2)
+    run("refit", "--db", db, "-o", bundle)
+    few = "".join(f"{t},234;{t},500\n" for t in range(1, 6))
+    (tmp_path / "comma.csv").write_text("y;z\n" + few)
+    (tmp_path / "point.csv").write_text("y;z\n" + few.replace(",", "."))
+    predictor = Predictor(read(bundle))
+    (comma,), (point,) = (
+        predictor.tables(tmp_path / name, Doubts()) for name in ("comma.csv", "point.csv")
+    )
+    assert repr(comma.columns) == repr(point.columns)
+
+
 def test_lags_of_a_damaged_bundle_are_refused(tmp_path: Path) -> None:
     source, db, bundle = forecast(tmp_path / "f.csv"), tmp_path / "f.db", tmp_path / "f.nnt"
     space = {"model": "mlp", "epochs": 1, "units": 4, "hidden_layers": 1}

@@ -40,7 +40,7 @@ class Predictor:
         self._encoder = checks.encoder_of(bundle.encoder)
         kinds = {column["name"]: column["kind"] for column in bundle.columns}
         names = [feature.column for feature in self._encoder.features]
-        history = _history(bundle.data, names)
+        history = _history(bundle, names)
         self.columns = Columns(self._encoder.features, kinds, history, _image(bundle))
         if history is not None:
             names = list(dict.fromkeys([*history.columns, *(n for n in names if n in kinds)]))
@@ -88,7 +88,7 @@ class Predictor:
             if history is not None and (gaps := history.gaps(table)):
                 doubts.notes.append(
                     f"{gaps:,} row{'s lack' if gaps > 1 else ' lacks'} some of the last "
-                    f"{history.steps:,} values of {history.columns[0]}: the network guesses there, "
+                    f"{history.steps:,} values of {history.target}: the network guesses there, "
                     "and nntune evaluate leaves rows without their past out"
                 )
             yield table
@@ -146,14 +146,15 @@ def _image(bundle: Bundle) -> str | None:
     return f"{height}x{width}x{shape.grid.channels}"
 
 
-def _history(data: dict[str, Any], names: list[str]) -> History | None:
+def _history(bundle: Bundle, names: list[str]) -> History | None:
     """What the network needs of earlier rows."""
-    lags, time = data.get("lags"), data.get("time")
+    lags, time = bundle.data.get("lags"), bundle.data.get("time")
     if lags is None:
         return None
     if not isinstance(lags, int) or not 1 <= lags <= MOST_LAGS or not isinstance(time, str | None):
         raise DataError("the bundle is damaged: its lags are no number of rows.")
-    return History.of_features(names, lags, time)
+    styles = {column["name"]: column.get("style", "point") for column in bundle.columns}
+    return History.of_features(names, styles, lags, time)
 
 
 def _labels(classes: tuple[str, ...], kind: str) -> NDArray[Any]:

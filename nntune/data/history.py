@@ -6,15 +6,25 @@ known in advance and stay as they are.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nntune.data.roles import forced
+from nntune.data.roles import forced, role_of
 from nntune.data.splits import Parts
-from nntune.data.table import Dates, Numbers, Rows, Strings, Table, date_format, moments, numbers
+from nntune.data.table import (
+    Cells,
+    Dates,
+    Numbers,
+    Rows,
+    Strings,
+    Table,
+    date_format,
+    moments,
+    numbers,
+)
 from nntune.errors import DataError, UsageError
 from nntune.families import Grid
 
@@ -27,20 +37,27 @@ class History:
     """Which columns of a table are looked back at, and how far.
 
     Args:
-        columns: their names.
+        columns: their names, the target's first, and how the numbers of each are written.
         steps: rows back, at most.
         time: column that orders the rows; the order of the file if not given.
     """
 
-    columns: tuple[str, ...]
+    columns: Mapping[str, str]
     steps: int
     time: str | None = None
 
     @staticmethod
-    def of_features(names: Sequence[str], steps: int, time: str | None) -> "History":
+    def of_features(
+        names: Sequence[str], styles: Mapping[str, str], steps: int, time: str | None
+    ) -> "History":
         """The history behind the columns of a network, which `lagged` has named."""
         found = [match[1] for name in names if (match := _LAGGED.fullmatch(name))]
-        return History(tuple(dict.fromkeys(found)), steps, time)
+        return History({name: styles.get(name, "point") for name in found}, steps, time)
+
+    @property
+    def target(self) -> str:
+        """The column that is predicted."""
+        return next(iter(self.columns))
 
     def lagged(self, table: Table) -> Table:
         """The table with the past of its columns first; in the first rows it is missing.
@@ -50,8 +67,8 @@ class History:
         """
         order = order_of(table, self.time)
         columns = {}
-        for name in self.columns:
-            values = _numbers(table, name)[order]
+        for name, style in self.columns.items():
+            values = _numbers(table, name, style)[order]
             for lag in range(self.steps, 0, -1):
                 past = np.full(len(values), np.nan)
                 past[order] = np.concatenate([np.full(min(lag, len(values)), np.nan),
@@ -62,13 +79,13 @@ class History:
 
     def known(self, table: Table) -> NDArray[np.bool_]:  # (N,)
         """Rows of a table that `lagged` made whose past reaches back far enough."""
-        first = table.columns[f"{self.columns[0]} -{self.steps}"]
+        first = table.columns[f"{self.target} -{self.steps}"]
         return ~np.isnan(numbers(first))
 
     def gaps(self, table: Table) -> int:
         """How many rows of such a table lack some of the target's past."""
         lags = range(1, self.steps + 1)
-        past = [numbers(table.columns[f"{self.columns[0]} -{lag}"]) for lag in lags]
+        past = [numbers(table.columns[f"{self.target} -{lag}"]) for lag in lags]
         return int(np.isnan(past).any(0).sum())
 
     def rows(self, table: Table) -> Rows:
@@ -98,18 +115,24 @@ def history_of(
     others = [
         name
         for name, cells in table.columns.items()
-        if isinstance(cells, Numbers) and name not in left_out and name != target
+        if name not in left_out and name != target and _is_numeric(name, cells)
     ]
-    _numbers(table, target)
-    return History((target, *others), lags, time)
+    styles = {name: forced(table.columns[name], "numeric").style for name in (target, *others)}
+    _numbers(table, target, styles[target])
+    return History(styles, lags, time)
 
 
-def _numbers(table: Table, name: str) -> np.ndarray:
+def _is_numeric(name: str, cells: Cells) -> bool:
+    """Whether a column holds numbers, be it with decimal commas or a stray word."""
+    if isinstance(cells, Strings):
+        return role_of(name, cells, np.arange(len(cells))).name == "numeric"
+    return isinstance(cells, Numbers)
+
+
+def _numbers(table: Table, name: str, style: str) -> np.ndarray:
     if name not in table.columns:
         raise DataError(f"{table.name} has no column {name!r}, whose past the network needs")
-    cells = table.columns[name]
-    style = forced(cells, "numeric").style
-    values = numbers(cells, style).astype(np.float64)
+    values = numbers(table.columns[name], style).astype(np.float64)
     if len(values) and np.isnan(values).all():
         raise DataError(f"column {name!r} of {table.name} has no numbers to look back at")
     return values

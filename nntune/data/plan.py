@@ -326,13 +326,16 @@ def roles_of(table: Table, rows: Rows, request: Request, target: Target | None) 
         elif name in asked:
             roles[name] = forced(cells.take(rows), asked[name])
         elif request.lags is not None and is_looked_back_at(name, table):
-            roles[name] = Role("ignored", "its past is used")
+            style = forced(cells, "numeric").style
+            roles[name] = Role("ignored", "its past is used", style)
         elif name == ordering:
             roles[name] = Role("ignored", "orders the rows")
         elif name == grouping:
             roles[name] = Role("ignored", "its values are the groups")
         else:
             roles[name] = role_of(name, cells.take(rows), rows)
+            if request.lags is not None and roles[name].name == "numeric":  # words follow later
+                roles[name] = Role("ignored", "its numbers are not known before the row")
     return roles
 
 
