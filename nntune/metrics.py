@@ -3,6 +3,7 @@
 Importing this module does not import torch: its names serve the command line.
 """
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -88,7 +89,9 @@ def _mae(outputs: "Tensor", target: "Tensor", scale: float) -> "Tensor":
 
 
 def _r2(outputs: "Tensor", target: "Tensor", scale: float) -> "Tensor":
-    return 1 - mean_squared_error(outputs, target) / target.double().var(correction=0)
+    spread = target.double().var(correction=0)
+    spread = spread.where(target.min() < target.max(), math.nan)  # as auc of one class is
+    return 1 - mean_squared_error(outputs, target) / spread
 
 
 METRICS = {

@@ -90,6 +90,7 @@ def run(options: Options, *, quiet: bool = False) -> View:
     with one_thread() if in_process else nullcontext(), _workers(options) as workers:
         dataset = load(_request(options, stored))
         metric = metric_for(dataset.task, options.metric)
+        _check_metric(metric, dataset)
         lacking = _lacking_bins(options, dataset)
         space = build(
             options.ranges, None, len(dataset.train.y), dataset.grid, networks,
@@ -376,6 +377,18 @@ def _check_networks(space: Space, problem: Problem, networks: Mapping[str, objec
             shape_of_own(
                 text, nearest, problem.inputs - problem.bins, problem.classes or 1, problem.grid
             )
+        )
+
+
+def _check_metric(metric: str, dataset: Dataset) -> None:
+    """Two metrics compare rows of different targets."""
+    targets = [fold.valid.y for fold in dataset.folds]
+    if metric in ("auc", "r2") and any(y.min() == y.max() for y in targets):
+        where = " of a fold" * bool(dataset.others)
+        raise UsageError(
+            f"--metric {metric} needs two values of {dataset.target}, and the validation "
+            f"rows{where} of {dataset.name} have one; --metric {metric_for(dataset.task)} does "
+            "with it."
         )
 
 

@@ -45,6 +45,7 @@ FILES: dict[str, str | bytes] = {
     "empty.csv": "",
     "header.csv": "x,y\n",
     "one.csv": "y\n" + "a\nb\n" * 30,
+    "onesided.csv": "x,z,y\n" + "1,2,a\n" * 20,
     "class.csv": two(["a"] * 60),
     "constant.csv": two(["1"] * 60),
     "twice.csv": "y,x,y\n" + BODY,
@@ -140,6 +141,12 @@ BAD: list[tuple[str, int, str]] = [
      "r2. Did you mean 'accuracy'?"),
     ("search price.csv -t y --metric auc", 2,
      "--metric auc does not fit a regression target; there are rmse, mae, r2."),
+    (SEARCH + "--metric auc --valid onesided.csv", 2,
+     "--metric auc needs two values of y, and the validation rows of good have one; "
+     "--metric log_loss does with it."),
+    ("search price.csv -t y --metric r2 --valid constant.csv", 2,
+     "--metric r2 needs two values of y, and the validation rows of price have one; "
+     "--metric rmse does with it."),
     (SEARCH + "--valid none.csv", 3, "there is no file none.csv. Did you mean 'one.csv'?"),
     (SEARCH + "--valid valid.csv", 3, "valid.csv has no column 'y'; it has x, z."),
     (SEARCH + "--test folder", 3, "folder is a folder without pictures; name one file in it"),

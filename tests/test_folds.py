@@ -82,6 +82,13 @@ def test_groups_go_where_their_rows_are_missed() -> None:
     assert max(abs(share - 0.25) for share in shares) < 0.02
 
 
+@pytest.mark.parametrize("size", [1, 5])
+def test_groups_of_one_class_leave_no_fold_empty(size: int) -> None:
+    groups = np.repeat(np.arange(16), size)
+    dealt = group_folds(np.arange(16 * size), groups, groups % 2, 0, 10)
+    assert sorted(len(fold.valid) for fold in dealt) == [size] * 4 + [2 * size] * 6
+
+
 def test_the_test_rows_do_not_depend_on_the_folds() -> None:
     one, five = (plan_of(Request(PENGUINS, "species", cv=cv)) for cv in (0, 5))
     assert np.array_equal(one.parts.test, five.parts.test)
@@ -168,6 +175,17 @@ def test_what_cannot_be_dealt_out_is_said(tmp_path: Path, request_of, sentence: 
     with pytest.raises((UsageError, DataError)) as raised:
         plan_of(request_of(table(tmp_path / "a.csv")))
     assert str(raised.value) == sentence
+
+
+def test_a_class_without_a_row_to_learn_from_is_refused(tmp_path: Path) -> None:
+    lines = [f"{row + 0.5},{row % 7},{'ab'[row % 2] if row < 99 else 'c'}" for row in range(120)]
+    (tmp_path / "a.csv").write_text("\n".join(["when,x,y", *lines]) + "\n")
+    with pytest.raises(DataError) as raised:
+        plan_of(Request(str(tmp_path / "a.csv"), "y", time="when"))
+    assert str(raised.value) == (
+        "as the rows of a.csv are split, none to train on has 'c' in column y; drop the rows that "
+        "have or merge the classes"
+    )
 
 
 def searched(folder: Path, name: str, **options: object) -> View:

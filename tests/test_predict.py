@@ -492,6 +492,16 @@ def test_evaluate_prints_a_line_for_each_metric(model: Path, nn: Command) -> Non
     ]  # fmt: skip
 
 
+def test_a_metric_that_one_row_does_not_define_is_a_dash(tmp_path: Path, nn: Command) -> None:
+    bundle.write(tmp_path / "a.nnt", made(REQUESTS["wage"]))
+    rows = {name: cells[:1] for name, cells in read(REQUESTS["wage"].source).items()}
+
+    code, out, _ = nn("evaluate", tmp_path / "a.nnt", save(tmp_path / "one.csv", rows))
+
+    assert code == 0
+    assert out.splitlines()[-1].split() == ["r2", "-"]
+
+
 def test_evaluate_says_so_where_the_network_learnt_from_the_rows(
     model: Path, tmp_path: Path, nn: Command
 ) -> None:

@@ -29,6 +29,7 @@ from nntune.data.table import Rows, Table, labels
 from nntune.data.target import (
     Target,
     column_named,
+    listed,
     present_rows,
     refuse_small_classes,
     target_name,
@@ -98,6 +99,7 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
     parts = whole if request.subsample is None else _thinned(rows, whole, own=valid is not table)
     turns = _folds(rows, parts, given=valid is not table)
     seen = _seen(parts, turns)
+    _refuse_unseen_classes(rows, seen)
     roles = roles_of(table, seen, request, target)
     grid = with_gaps(table, seen)
     request = binned(table, roles, request)
@@ -267,6 +269,18 @@ def _refuse_empty(rows: _Rows, parts: Parts, of: tuple[float, float]) -> None:
         raise DataError(
             f"column {rows.request.group} of {rows.table.name} has too few groups for "
             f"{len(wanted)} splits; --group-col needs a column with more values"
+        )
+
+
+def _refuse_unseen_classes(rows: _Rows, seen: Rows) -> None:
+    """Groups and moments go as a whole, so that a class may have no row to learn from."""
+    classes, learnt = rows.target.classes, rows.y[np.searchsorted(rows.kept, seen)]
+    unseen = np.setdiff1d(np.arange(len(classes)), learnt)
+    if len(unseen):
+        names = listed([repr(classes[place]) for place in unseen], 3)
+        raise DataError(
+            f"as the rows of {rows.table.name} are split, none to train on has {names} in column "
+            f"{rows.target.name}; drop the rows that have or merge the classes"
         )
 
 

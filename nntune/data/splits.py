@@ -122,8 +122,9 @@ def _dealt_groups(
 ) -> Integers:  # (N,)
     """The part of each row: groups go, the largest first, where they are missed most.
 
-    Missed most is where the squared distance from the wanted rows of each class falls most, as in
-    scikit-learn's StratifiedGroupKFold, whose shuffles carry no promise.
+    Missed most is where the squared distance from the wanted rows of each class falls most, and of
+    such parts the one with the fewest rows, as in scikit-learn's StratifiedGroupKFold, whose
+    shuffles carry no promise.
     """
     names, codes = np.unique(groups, return_inverse=True)
     kinds = np.zeros(len(groups), np.int64) if classes is None else classes
@@ -131,11 +132,13 @@ def _dealt_groups(
     np.add.at(counts, (codes, kinds), 1)
     totals = np.maximum(counts.sum(0), 1)
     missed = np.outer(of, totals)  # (parts, classes)
+    sizes = np.zeros(len(of))
     mixed = _order(np.arange(len(names)), seed)
     part_of = np.zeros(len(names), np.int64)
     for group in mixed[np.argsort(-counts[mixed].sum(1), kind="stable")]:
         gains = ((missed**2 - (missed - counts[group]) ** 2) / totals).sum(1)
         gains[np.array(of) == 0] = -np.inf
-        part_of[group] = np.argmax(np.round(gains, 9))
-        missed[part_of[group]] -= counts[group]
+        part = part_of[group] = np.lexsort((sizes, -np.round(gains, 9)))[0]
+        missed[part] -= counts[group]
+        sizes[part] += counts[group].sum()
     return part_of[codes]
