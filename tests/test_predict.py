@@ -603,6 +603,20 @@ def test_names_and_labels_may_hold_what_sql_and_csv_take_for_syntax(tmp_path: Pa
         assert np.allclose(predictor._values(path), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+def test_names_with_blanks_around_them_are_those_of_training(tmp_path: Path, ending: str) -> None:
+    columns = {f" {name} ": cells for name, cells in read(PENGUINS.source).items()}
+    source = save(tmp_path / "rows.csv", columns)
+    path = source if ending == "csv" else convert(str(source), tmp_path / f"rows.{ending}")
+    predictor = Predictor(made(replace(PENGUINS, source=str(path))))
+
+    expected = Predictor(made())._values(PENGUINS.source)
+
+    assert np.allclose(predictor._values(path), expected, rtol=1e-6)
+    assert np.allclose(predictor._values(Frame(columns)), expected, rtol=1e-6)
+    assert np.allclose(predictor._values(columns), expected, rtol=1e-6)
+
+
 def test_dates_may_come_as_dates() -> None:
     predictor, columns = Predictor(made(REQUESTS["nyse"])), read(REQUESTS["nyse"].source)
     dates = {"date": np.array(columns["date"], "datetime64[ns]")}

@@ -13,7 +13,7 @@ from nntune.bundle.predictor import Predictor
 from nntune.bundle.scoring import metrics_of, score
 from nntune.data.chunks import chunks
 from nntune.data.encoding import Feature
-from nntune.data.fitting import Columns, Doubts
+from nntune.data.fitting import Doubts
 from nntune.data.table import Table, labels, numbers
 from nntune.errors import DataError, UsageError
 
@@ -56,7 +56,7 @@ def evaluate(bundle: Bundle, source: str, target: str | None = None) -> Evaluati
         kinds=truth.kinds,
     )
     values, known, dropped, pastless = [], [], 0, 0
-    for table in _tables(source, columns, doubts):
+    for table in chunks(source, columns, doubts):
         y = truth.of(table)
         there = ~np.isnan(y)
         if columns.history is not None:
@@ -81,11 +81,6 @@ def _learnt(bundle: Bundle, source: str) -> Iterator[str]:
             f"the network learnt from rows of {Path(source).name}, which flatters it; "
             "nntune test scores the rows that it has not seen"
         )
-
-
-def _tables(source: str, columns: Columns, doubts: Doubts) -> Iterator[Table]:
-    for chunk in chunks(source, columns, doubts):
-        yield chunk.table
 
 
 class Truth:

@@ -97,8 +97,7 @@ class Predictor:
         if isinstance(data, str | Path):
             from nntune.data.chunks import chunks
 
-            for chunk in chunks(str(data), self.columns, doubts):
-                yield chunk.table
+            yield from chunks(str(data), self.columns, doubts)
         elif isinstance(data, Table):
             yield self.columns.fitted(data, doubts)
         else:

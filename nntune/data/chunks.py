@@ -9,9 +9,9 @@ import codecs
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -40,15 +40,8 @@ _OTHER = "\0"  # stands for every category that the network does not know
 _Opened = tuple[Path, str, Iterator[bytes]]  # a plain file, its format, and its text in blocks
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Some rows in a row, with the columns that the network needs."""
-
-    table: Table
-
-
-def chunks(source: str, columns: Columns, doubts: Doubts) -> Iterator[Chunk]:
-    """The rows of a source in order.
+def chunks(source: str, columns: Columns, doubts: Doubts) -> Iterator[Table]:
+    """The rows of a source in order, some in a row at a time, with the columns that are needed.
 
     Args:
         source: a path, '-' for standard input, or 'sklearn:NAME'.
@@ -64,20 +57,20 @@ def chunks(source: str, columns: Columns, doubts: Doubts) -> Iterator[Chunk]:
 
     name = shown(source)
     if source.startswith("sklearn:"):
-        yield Chunk(columns.fitted(read_sklearn(source), doubts))
+        yield columns.fitted(read_sklearn(source), doubts)
         return
     if columns.history is not None:
-        yield Chunk(columns.fitted(read_whole(source), doubts))
+        yield columns.fitted(read_whole(source), doubts)
         return
     if is_folder(source):
         pictures = read_pictures(source, columns.image)
         doubts.notes += pictures.notes
-        yield Chunk(columns.fitted(pictures, doubts))
+        yield columns.fitted(pictures, doubts)
         return
     opened = _piped() if source == "-" else _opened_file(source, name)
     with opened as (path, form, blocks), closing(_connected()) as con:
         if form == "npz":
-            yield Chunk(columns.fitted(read_arrays(path, name), doubts))
+            yield columns.fitted(read_arrays(path, name), doubts)
             return
         reader = _Reader(con, columns, doubts, name, form)
         if form == "parquet":
@@ -175,15 +168,15 @@ class _Reader:
                 levels = ", ".join(ducks.literal(level) for level in feature.levels)
                 con.execute(f"create type e{place} as enum ({levels})")
 
-    def delimited(self, blocks: Iterator[bytes], part: Path) -> Iterator[Chunk]:
+    def delimited(self, blocks: Iterator[bytes], part: Path) -> Iterator[Table]:
         """Parts of a delimited file."""
         line = 0
         for count, block in enumerate(_records(blocks, lambda first: self._sniffed(first, part))):
             part.write_bytes(block)
             found = self._dialect if count == 0 else replace(self._dialect, header=False, skip=0)
-            names, _ = unique_names(found.names, self._name, None)
-            picked = self._picked(names, ["VARCHAR"] * len(names), _numbered)
-            types = ", ".join(f"'c{place}': 'VARCHAR'" for place in range(len(names)))
+            columns = [f"c{place}" for place in range(len(found.names))]
+            picked = self._picked(found.names, ["VARCHAR"] * len(columns), columns)
+            types = ", ".join(f"'{column}': 'VARCHAR'" for column in columns)
             source = (
                 f"read_csv({ducks.literal(part)}, auto_detect=false, columns={{{types}}}, "
                 f"{found.options(found.header)})"
@@ -196,22 +189,25 @@ class _Reader:
         part.write_bytes(block)
         needed = [feature.column for feature in self._columns.features]
         self._dialect: Dialect = dialect(self._con, part, self._name, needed)
-        names, _ = unique_names(self._dialect.names, self._name, None)
-        self._columns.check(names, self._name)
         return self._dialect.quote
 
-    def json_lines(self, blocks: Iterator[bytes], part: Path) -> Iterator[Chunk]:
+    def _named(self, written: Sequence[str]) -> list[str]:
+        """Names as training has them."""
+        return unique_names(tuple(written), self._name, None)[0]
+
+    def json_lines(self, blocks: Iterator[bytes], part: Path) -> Iterator[Table]:
         """Parts of a file of JSON lines."""
-        names: list[str] | None = None
+        picked: tuple[str, list[str]] | None = None
         line = 0
         for block in _records(blocks, lambda _: ""):
             part.write_bytes(block)
-            if names is None:
-                names = self._keys(part)
-                self._columns.check(names, self._name)
-                picked = self._picked(names, ["VARCHAR"] * len(names), ducks.quoted)
-            wanted = {feature.column for feature in self._columns.features}
-            types = ", ".join(f"{ducks.literal(n)}: 'VARCHAR'" for n in names if n in wanted)
+            if picked is None:
+                keys = self._keys(part)
+                picked = self._picked(keys, ["VARCHAR"] * len(keys), [*map(ducks.quoted, keys)])
+                wanted = {feature.column for feature in self._columns.features}
+                named = zip(keys, self._named(keys), strict=True)
+                needed = [ducks.literal(key) for key, name in named if name in wanted]
+                types = ", ".join(f"{key}: 'VARCHAR'" for key in needed)
             source = (
                 f"read_json({ducks.literal(part)}, format='newline_delimited', columns={{{types}}})"
             )
@@ -222,13 +218,12 @@ class _Reader:
         query = f"describe select * from read_json({ducks.literal(part)}, sample_size=-1)"
         return [row[0] for row in self._asked(query, 0).fetchall()]
 
-    def parquet(self, path: Path) -> Iterator[Chunk]:
+    def parquet(self, path: Path) -> Iterator[Table]:
         """Ranges of rows of a parquet file."""
         file = ducks.literal(path)
         described = self._asked(f"describe select * from read_parquet({file})", 0).fetchall()
         names, types = [row[0] for row in described], [row[1] for row in described]
-        self._columns.check(names, self._name)
-        picked = self._picked(names, types, ducks.quoted)
+        picked = self._picked(names, types, [*map(ducks.quoted, names)])
         total = self._asked(f"select count(*) from read_parquet({file})", 0).fetchall()[0][0]
         for start in range(0, total, PARQUET_ROWS):
             source = (
@@ -238,21 +233,28 @@ class _Reader:
             yield self._chunk(source, picked, 0)
 
     def _picked(
-        self, names: list[str], types: list[str], written: Callable[[str], str]
+        self, written: Sequence[str], types: Sequence[str], columns: Sequence[str]
     ) -> tuple[str, list[str]]:
-        """SQL of the text or number of all needed columns, and of what is fetched of each."""
+        """SQL of the text or number of all needed columns, and of what is fetched of each.
+
+        Args:
+            written: names in the file.
+            types: DuckDB's.
+            columns: what SQL calls them.
+        """
+        names = self._named(written)
+        self._columns.check(names, self._name)
         places = {name: place for place, name in enumerate(names)}
         self._types = [types[places[feature.column]] for feature in self._columns.features]
         plain, fetched = [], []
         for place, feature in enumerate(self._columns.features):
             at = places[feature.column]
-            column = f"c{at}" if written is _numbered else written(feature.column)
             kind = self._columns.kinds.get(feature.column, "string")
-            plain.append(f"{_plain(column, types[at], feature, kind)} as t{place}")
+            plain.append(f"{_plain(columns[at], types[at], feature, kind)} as t{place}")
             fetched.append(_fetched(place, feature, kind, types[at]))
         return ", ".join(plain), fetched
 
-    def _chunk(self, source: str, picked: tuple[str, list[str]], line: int) -> Chunk:
+    def _chunk(self, source: str, picked: tuple[str, list[str]], line: int) -> Table:
         plain, fetched = picked
         self._asked(f"create or replace temp table part as select {plain} from {source}", line)
         table: dict[str, Cells] = {}
@@ -264,7 +266,7 @@ class _Reader:
                 feature = self._columns.features[place]
                 cells = _cells(arrays[f"c{place}"], feature)
                 table[feature.column] = self._read(place, feature, cells)
-        return Chunk(Table(self._name, table))
+        return Table(self._name, table)
 
     def _read(self, place: int, feature: Feature, cells: Cells) -> Cells:
         """Cells as the feature reads them, with doubts noted."""
@@ -311,10 +313,6 @@ class _Reader:
             )
         shifted = re.sub(r"on Line: (\d+)", lambda m: f"on Line: {int(m[1]) + line}", message)
         return complaint(self._name, shifted)
-
-
-def _numbered(name: str) -> str:
-    return name
 
 
 def _records(blocks: Iterator[bytes], sniff: Callable[[bytes], str]) -> Iterator[bytes]:

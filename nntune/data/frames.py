@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nntune.data.delimited import unique_names
 from nntune.data.table import Cells, Dates, Numbers, Table, spelled, strings
 from nntune.errors import DataError
 
@@ -32,10 +33,10 @@ def table_of(data: Any, names: Sequence[str]) -> Table:
 
 
 def _columns(data: Any, names: Sequence[str]) -> dict[str, Any]:
-    if isinstance(data, Mapping):
-        return {str(name): values for name, values in data.items()}
-    if hasattr(data, "columns"):
-        return {str(name): data[name] for name in data.columns}
+    if isinstance(data, Mapping) or hasattr(data, "columns"):
+        written = list(data if isinstance(data, Mapping) else data.columns)
+        found, _ = unique_names(tuple(map(str, written)), NAME, None)
+        return {name: data[key] for name, key in zip(found, written, strict=True)}
     array = np.asarray(data)
     if array.ndim != 2 or array.shape[1] != len(names):
         raise DataError(
