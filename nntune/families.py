@@ -42,6 +42,15 @@ class Grid(NamedTuple):
         return self.channels + self.has_gaps + inputs - self.features
 
     @property
+    def image(self) -> str | None:
+        """The size of pictures as --image writes it; None of series.
+
+        >>> Grid(3, (32, 24)).image
+        '32x24x3'
+        """
+        return "x".join(map(str, (*self.size, self.channels))) if len(self.size) == 2 else None
+
+    @property
     def text(self) -> str:
         """In words.
 

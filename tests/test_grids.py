@@ -250,6 +250,25 @@ def test_pictures_of_several_sizes_are_brought_to_one(tmp_path: Path) -> None:
         load(Request(source, image="4"))
 
 
+def test_pictures_of_another_file_are_brought_to_the_size_of_the_first(tmp_path: Path) -> None:
+    source, other = pictures(tmp_path / "a"), pictures(tmp_path / "b", ((9, 8),), mode="RGB")
+    asked = load_test(Request(source, test=other, image="6x5x1"))
+    assert np.array_equal(load_test(Request(source, test=other)).x, asked.x)
+    assert np.array_equal(load(Request(source, valid=other)).valid.x, asked.x)
+
+
+def test_arrays_of_another_size_are_refused(tmp_path: Path) -> None:
+    small, large = (
+        arrays(tmp_path / f"{side}.npz", np.random.default_rng(0).random((40, side, side)))
+        for side in (6, 8)
+    )
+    with pytest.raises(DataError) as caught:
+        load(Request(small, test=large))
+    assert str(caught.value) == (
+        "8.npz holds images of 8 x 8 pixels and 6.npz images of 6 x 6 pixels; both need the same"
+    )
+
+
 def test_what_is_left_out_of_a_folder_of_pictures_is_said(tmp_path: Path) -> None:
     source = pictures(tmp_path / "light")
     folder = tmp_path / "light"

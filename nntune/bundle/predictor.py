@@ -139,10 +139,7 @@ def _image(bundle: Bundle) -> str | None:
     asked, shape = bundle.data.get("image"), bundle.shape
     if isinstance(asked, str):
         return asked
-    if isinstance(shape, Shape) or shape.grid is None or len(shape.grid.size) != 2:
-        return None
-    height, width = shape.grid.size
-    return f"{height}x{width}x{shape.grid.channels}"
+    return None if isinstance(shape, Shape) or shape.grid is None else shape.grid.image
 
 
 def _history(bundle: Bundle, names: list[str]) -> History | None:

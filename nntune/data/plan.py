@@ -91,7 +91,7 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
     kept = _kept(table, name, history)
     target = target_of(table, name, kept, request.task)
     y = target.values(table.columns[name].take(kept), table.name)
-    beside = partial(_beside, name, request=request, left_out=left_out, history=history)
+    beside = partial(_beside, table, name, request=request, left_out=left_out, history=history)
     valid = beside(request.valid) if request.valid else table
     test = beside(request.test) if request.test else table.test or table
     rows = _Rows(table, target, kept, y, request, history)
@@ -115,11 +115,23 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
 
 
 def _beside(
-    target: str, source: str, request: Request, left_out: list[str], history: History | None
-) -> Table:
-    """The table of another file, brought into form as the first was."""
-    table = arranged(read(source, target, request.image), request, left_out)
-    return history.lagged(table) if history else table
+    first: Table, target: str, source: str, request: Request, left_out: list[str],
+    history: History | None,
+) -> Table:  # fmt: skip
+    """The table of another file, brought into form as the first was.
+
+    Raises:
+        DataError: its rows are images or series of another size.
+    """
+    table = read(source, target, first.grid.image if first.grid else None)
+    table = arranged(table, request, left_out)
+    table = history.lagged(table) if history else table
+    if first.grid and table.grid and first.grid != table.grid:
+        raise DataError(
+            f"{table.name} holds {table.grid.text} and {first.name} {first.grid.text}; both need "
+            "the same"
+        )
+    return table
 
 
 def _history(table: Table, request: Request, target: str, left_out: list[str]) -> History | None:
