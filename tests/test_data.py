@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ from nntune.data import Encoder, Request, column_names, describe, load, load_tes
 from nntune.data.delimited import read_delimited
 from nntune.data.encoding import scale_of
 from nntune.data.files import plain_file
+from nntune.data.learning import load as learnt
 from nntune.data.reading import read
 from nntune.data.splits import split
 from nntune.data.table import Numbers, Strings, labels, numbers
@@ -401,6 +403,31 @@ def test_files_for_validation_and_test_are_used_as_they_are(tmp_path: Path) -> N
     assert (both.counts["train"], both.counts["valid"]) == (200, 30)
     assert len(load_test(Request(main, "y", valid=extra, test=extra)).x) == 30
     assert both.split_summary["files"] == {"valid": "b.csv", "test": "b.csv"}
+
+
+def test_cells_of_other_files_are_read_as_those_of_the_first(tmp_path: Path) -> None:
+    lines = [f"0123{i % 3},{i * 0.5},{'ab'[i % 2]}" for i in range(60)]
+    main = put(tmp_path / "a.csv", "\n".join(["zip,x,y", *lines]))
+    later = put(tmp_path / "b.csv", "\n".join(["zip,x,y", "K1A 0B1,1,a", *lines[:9]]))
+    request = Request(main, "y", categorical=("zip",), valid=later, test=later)
+    data = load(request)
+    zips = [place for place, name in enumerate(data.features) if name.startswith("zip")]
+    for part in (data.valid, load_test(request)):
+        assert part.x[:, zips].sum(1).tolist() == [0, *[1] * 9]
+        assert part.x[1:, zips].argmax(1).tolist() == [0, 1, 2] * 3
+
+
+def test_dates_of_several_files_are_learnt_as_dates(tmp_path: Path) -> None:
+    days = [f"{1 + i % 28:02}.{1 + i % 12:02}.2020" for i in range(60)]
+    lines = [f"{day},{i % 7},{'ab'[i % 2]}" for i, day in enumerate(days)]
+    main = put(tmp_path / "a.csv", "\n".join(["when,x,y", *lines]))
+    typed = tmp_path / "b.parquet"
+    duckdb.sql(
+        f'copy (select strptime("when", \'%d.%m.%Y\')::date as "when", x, y '
+        f"from read_csv('{main}', all_varchar=true)) to '{typed}' (format parquet)"
+    )
+    text = learnt(Request(main, "y", test=main), "all")
+    assert np.array_equal(learnt(Request(main, "y", test=str(typed)), "all").train.x, text.train.x)
 
 
 def test_arrays_keep_their_own_test_rows_and_know_that_they_are_images(tmp_path: Path) -> None:

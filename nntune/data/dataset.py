@@ -383,7 +383,7 @@ def _dealt(plan: Plan) -> list[Any]:
 def fingerprint_of(plan: Plan) -> str:
     """Hash of the content that decides what a search sees."""
     hashed = hashlib.sha256()
-    for table in {id(t): t for t in (plan.table, plan.valid, plan.test)}.values():
+    for table in {id(table): table for table in plan.read}.values():
         for name, cells in table.columns.items():
             array = cells.codes if isinstance(cells, Strings) else cells.values
             levels = cells.levels if isinstance(cells, Strings) else ()

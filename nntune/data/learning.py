@@ -14,7 +14,7 @@ from nntune.data.encoding import Encoder
 from nntune.data.plan import Array, Plan, fitted, plan_of
 from nntune.data.request import Request
 from nntune.data.roles import Role
-from nntune.data.table import Cells, Dates, Numbers, Strings, Table, labels, strings
+from nntune.data.table import Cells, Dates, Numbers, Strings, Table, labels, moments, strings
 from nntune.errors import DataError
 from nntune.families import Grid
 
@@ -85,16 +85,14 @@ def learning_of(plan: Plan, rows: str) -> Learning:
         "valid": (plan.valid, dealt.valid),
         "test": (plan.test, dealt.test),
     }
-    needed = [name for name, role in plan.roles.items() if role.name not in _LEFT_OUT]
-    parts = [places[name] for name in ROWS[rows]]
-    table = _joined(parts, [*needed, plan.target.name], plan.table.name)
+    needed = _needed(plan)
+    table = _joined([places[name] for name in ROWS[rows]], needed, plan.table.name)
     table = replace(table, grid=plan.table.grid)
     everything = np.arange(table.rows)
-    roles = {name: plan.roles[name] for name in needed}
-    encoder = fitted(table, everything, roles, plan.request, plan.grid)
+    encoder = fitted(table, everything, needed, plan.request, plan.grid)
     y = _target(plan, table)
     mean, scale = (0.0, 1.0) if plan.target.classes else (float(y.mean()), float(y.std()) or 1.0)
-    valid = _joined([places["valid"]], [*needed, plan.target.name], plan.valid.name)
+    valid = _joined([places["valid"]], needed, plan.valid.name)
     return Learning(
         plan.target.task,
         plan.target.name,
@@ -125,13 +123,15 @@ def test_of(plan: Plan, learning: Learning) -> Split:
     """
     if len(plan.parts.test) == 0:
         raise DataError(f"{plan.test.name} has no row with a target to test on")
-    needed = [name for name, role in plan.roles.items() if role.name not in _LEFT_OUT]
-    table = _joined([(plan.test, plan.parts.test)], [*needed, plan.target.name], plan.test.name)
+    table = _joined([(plan.test, plan.parts.test)], _needed(plan), plan.test.name)
     y = _standardised(_target(plan, table), learning.target_mean, learning.target_scale)
     return Split(learning.encoder.transform(table), y, learning.encoder.terms)
 
 
-_LEFT_OUT = ("id", "constant", "ignored", "target")
+def _needed(plan: Plan) -> dict[str, Role]:
+    """Roles of the features and of the target."""
+    left_out = ("id", "constant", "ignored")
+    return {name: role for name, role in plan.roles.items() if role.name not in left_out}
 
 
 def _column(plan: Plan, name: str, role: Role) -> dict[str, str]:
@@ -152,27 +152,26 @@ def _standardised(y: Array, mean: float, scale: float) -> Array:
     return y if y.dtype.kind == "i" else ((y - mean) / scale).astype(np.float32)
 
 
-def _joined(parts: list[tuple[Table, NDArray[Any]]], names: list[str], name: str) -> Table:
+def _joined(parts: list[tuple[Table, NDArray[Any]]], needed: dict[str, Role], name: str) -> Table:
     """Rows of some tables below each other."""
     columns: dict[str, Cells] = {}
-    for column in names:
+    for column, role in needed.items():
         for table, _ in parts:
             if column not in table.columns:
                 raise DataError(f"{table.name} has no column {column!r}, which the network needs")
-        columns[column] = _below([table.columns[column].take(rows) for table, rows in parts])
+        columns[column] = _below([table.columns[column].take(rows) for table, rows in parts], role)
     return Table(name, columns)
 
 
-def _below(parts: list[Cells]) -> Cells:
+def _below(parts: list[Cells], role: Role) -> Cells:
     """Cells of several columns as one; of different kinds as texts."""
     if len(parts) == 1:
         return parts[0]
+    if role.name == "date":
+        return Dates(np.concatenate([moments(each, role.style) for each in parts]))
     numbers = [each for each in parts if isinstance(each, Numbers)]
-    dates = [each for each in parts if isinstance(each, Dates)]
     if len(numbers) == len(parts):
         return Numbers(np.concatenate([np.asarray(each.values, np.float64) for each in numbers]))
-    if len(dates) == len(parts):
-        return Dates(np.concatenate([each.values for each in dates]))
     texts = [labels(each).packed() for each in parts]
     levels = strings(sorted({level for each in texts for level in each.levels})).levels
     places = {level: place for place, level in enumerate(levels)}

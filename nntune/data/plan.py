@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nntune.data import bins, grids
-from nntune.data.encoding import Encoder, fit
+from nntune.data.encoding import Encoder, Feature, fit
+from nntune.data.fitting import fit_cells
 from nntune.data.grids import arranged, with_gaps
 from nntune.data.history import History, history_of, is_looked_back_at, time_split
 from nntune.data.reading import read
@@ -25,7 +26,7 @@ from nntune.data.splits import (
     split,
     thinned,
 )
-from nntune.data.table import Rows, Table, labels
+from nntune.data.table import Numbers, Rows, Strings, Table, labels
 from nntune.data.target import (
     Target,
     column_named,
@@ -50,6 +51,8 @@ class Plan:
     """A request carried out up to the encoder: tables, rows of each split, roles.
 
     Attributes:
+        read: all tables as they were read; in `valid` and `test` the cells of other files are read
+            in the way of the first table's columns.
         kept: rows of the table that have a target.
         parts: rows that the search sees, and those of the test.
         whole: the same without `subsample`.
@@ -60,6 +63,7 @@ class Plan:
 
     request: Request
     target: Target
+    read: tuple[Table, ...]
     table: Table
     valid: Table
     test: Table
@@ -109,8 +113,23 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
             f"{table.name} has no column to learn from: all but {name} are constant, ids or "
             "ignored; --numeric, --categorical or --text keeps one"
         )
+    files = table, valid, test
+    valid, test = (_read_alike(each, table, roles) for each in (valid, test))
     return Plan(
-        request, target, table, valid, test, parts, whole, turns, kept, roles, encoder, y, grid
+        request,
+        target,
+        files,
+        table,
+        valid,
+        test,
+        parts,
+        whole,
+        turns,
+        kept,
+        roles,
+        encoder,
+        y,
+        grid,
     )
 
 
@@ -132,6 +151,20 @@ def _beside(
             "the same"
         )
     return table
+
+
+def _read_alike(other: Table, first: Table, roles: dict[str, Role]) -> Table:
+    """The table with texts read as what the first table's column holds, as `predict` reads them."""
+    if other is first:
+        return first
+    columns = dict(other.columns)
+    for name, role in roles.items():
+        cells = columns.get(name)
+        if isinstance(cells, Strings) and role.name not in DROPPED:
+            feature = Feature(name, role.name, role.style)
+            kind = "number" if isinstance(first.columns[name], Numbers) else "string"
+            columns[name], _, _ = fit_cells(cells, feature, kind)
+    return replace(other, columns=columns)
 
 
 def _history(table: Table, request: Request, target: str, left_out: list[str]) -> History | None:
