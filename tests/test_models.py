@@ -358,6 +358,16 @@ def test_the_past_is_read_as_numbers_were_written_in_training(tmp_path: Path) ->
     assert repr(comma.columns) == repr(point.columns)
 
 
+def test_a_forecast_of_a_table_without_header_finds_its_columns(tmp_path: Path) -> None:
+    source, db, bundle = tmp_path / "f.csv", tmp_path / "f.db", tmp_path / "f.nnt"
+    source.write_text("".join(f"{t % 28 + 1}.{t // 28 + 1}.2020;{t % 9},5\n" for t in range(90)))
+    space = {"model": "mlp", "epochs": 1, "units": 4, "hidden_layers": 1}
+    options = {"task": "regression", "time_col": "0", "lags": 3}
+    search(source, "column1", trials=1, space=space, db=db, **options)
+    run("refit", "--db", db, "-o", bundle)
+    assert json.loads(run("evaluate", bundle, source, "--json"))["rows"] == 87
+
+
 def test_lags_of_a_damaged_bundle_are_refused(tmp_path: Path) -> None:
     source, db, bundle = forecast(tmp_path / "f.csv"), tmp_path / "f.db", tmp_path / "f.nnt"
     space = {"model": "mlp", "epochs": 1, "units": 4, "hidden_layers": 1}

@@ -150,6 +150,8 @@ def _history(bundle: Bundle, names: list[str]) -> History | None:
     if not isinstance(lags, int) or not 1 <= lags <= MOST_LAGS or not isinstance(time, str | None):
         raise DataError("the bundle is damaged: its lags are no number of rows.")
     styles = {column["name"]: column.get("style", "point") for column in bundle.columns}
+    if time is not None and time not in styles:  # a position, where training had no header
+        time = f"column{time}"
     return History.of_features(names, styles, lags, time)
 
 

@@ -60,7 +60,7 @@ def chunks(source: str, columns: Columns, doubts: Doubts) -> Iterator[Table]:
         yield columns.fitted(read_sklearn(source), doubts)
         return
     if columns.history is not None:
-        yield columns.fitted(read_whole(source), doubts)
+        yield columns.fitted(read_whole(source, columns.history.target), doubts)
         return
     if is_folder(source):
         pictures = read_pictures(source, columns.image)

@@ -46,8 +46,9 @@ def column_named(table: Table, word: str) -> str:
     names = list(table.columns)
     if word in names:
         return word
-    if table.headerless and word.isdigit() and int(word) < len(names):
-        return names[int(word)]
+    # By position in the file: with images and lags columns stand in another order.
+    if table.headerless and word.isdigit() and (name := f"column{int(word)}") in names:
+        return name
     same = [name for name in names if name.lower() == word.lower()]
     hint = f" Did you mean {same[0]!r}?" if same else did_you_mean(word, names)
     raise DataError(f"{table.name} has no column {word!r}; it has {listed(names)}.{hint}")
