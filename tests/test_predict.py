@@ -404,6 +404,16 @@ def test_a_label_like_a_formula_is_quoted_in_csv_alone(tmp_path: Path, nn: Comma
     assert {label for (label,) in kept} <= set(risky.classes)
 
 
+def test_classes_that_differ_in_case_alone_have_a_column_each(tmp_path: Path, nn: Command) -> None:
+    bundle.write(tmp_path / "a.nnt", replace(made(), classes=("Yes", "yes", "no")))
+    out = tmp_path / "p.parquet"
+
+    assert nn("predict", tmp_path / "a.nnt", PENGUINS.source, "--proba", "-o", out)[0] == 0
+    assert duckdb.sql(f"from '{out}'").columns == [
+        "prediction", "probability_Yes", "probability_yes_1", "probability_no"
+    ]  # fmt: skip
+
+
 def test_a_table_without_rows_gives_the_header(model: Path, tmp_path: Path, nn: Command) -> None:
     rows = tmp_path / "rows.csv"
     rows.write_text(lines(PENGUINS.source)[0] + "\n")

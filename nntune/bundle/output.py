@@ -139,7 +139,9 @@ def _write_parquet(new: Path, bundle: Bundle, parts: Parts, names: Sequence[str]
     from nntune.data import ducks
 
     kinds = {"file": "varchar", "prediction": "varchar" if bundle.classes else "double"}
-    types = ", ".join(f"{ducks.literal(n)}: '{kinds.get(n, 'double')}'" for n in names)
+    # Numbered inside: to DuckDB names that differ in case alone are one, and the later gets a _1.
+    types = ", ".join(f"'c{i}': '{kinds.get(n, 'double')}'" for i, n in enumerate(names))
+    picked = ", ".join(f"c{i} as {ducks.quoted(n)}" for i, n in enumerate(names))
     with TemporaryDirectory(prefix="nntune-", dir=new.parent) as folder:
         kept = Path(folder, "predictions")
         with kept.open("wb") as file:
@@ -147,7 +149,7 @@ def _write_parquet(new: Path, bundle: Bundle, parts: Parts, names: Sequence[str]
         con = ducks.connect()
         try:
             con.execute(
-                f"copy (select * from read_csv({ducks.literal(kept)}, auto_detect=false, "
+                f"copy (select {picked} from read_csv({ducks.literal(kept)}, auto_detect=false, "
                 f"header=true, delim=',', quote='\"', escape='\"', columns={{{types}}})) "
                 f"to {ducks.literal(new)} (format parquet)"
             )
