@@ -335,6 +335,11 @@ def test_a_forecast_looks_at_the_rows_before_it_and_beyond_the_last_one(tmp_path
         Predictor(read(bundle)).predict(tmp_path / "next.csv")
     invoked = RUN.invoke(app, ["predict", str(bundle), source])
     assert invoked.stderr.startswith("note: 6 rows lack some of the last 6 values of y")
+    gap = head.splitlines()
+    gap[41] = "40,,a"
+    Path(tmp_path / "gap.csv").write_text("\n".join(gap[:1] + gap[:0:-1]) + "\n")
+    told = run("evaluate", bundle, tmp_path / "gap.csv").splitlines()[0]
+    assert told == "rows  83, 1 without a target left out, 6 without their whole past left out"
     last = head.splitlines()
     last[-1] = "89,1000,a"  # what is to be forecast is no feature of it
     Path(tmp_path / "other.csv").write_text("\n".join(last) + "\n")

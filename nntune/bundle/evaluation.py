@@ -60,7 +60,7 @@ def evaluate(bundle: Bundle, source: str, target: str | None = None) -> Evaluati
         y = truth.of(table)
         there = ~np.isnan(y)
         if columns.history is not None:
-            past = columns.history.known(table)
+            past = np.isin(np.arange(table.rows), columns.history.rows(table))
             pastless += int(np.count_nonzero(there & ~past))
             there &= past
         dropped += int(np.count_nonzero(~there))

@@ -102,7 +102,7 @@ class Columns:
         )
 
     def fitted(self, table: Table, doubts: Doubts) -> Table:
-        """The needed columns of a table in memory.
+        """The needed columns of a table in memory, and the one that orders its rows.
 
         Raises:
             DataError: a column is missing, or holds something else than in training.
@@ -115,6 +115,8 @@ class Columns:
             cells, junk, example = fit_cells(table.columns[feature.column], feature, kind)
             doubts.add(table.name, feature, junk, filled(cells) + junk, example)
             fitted[feature.column] = cells
+        if self.history and self.history.time is not None:
+            fitted.setdefault(self.history.time, table.columns[self.history.time])
         return Table(table.name, fitted, files=table.files)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nntune.data.roles import forced, role_of
 from nntune.data.splits import Parts
@@ -76,11 +75,6 @@ class History:
                 columns[f"{name} -{lag}"] = Numbers(past)
         grid = Grid(len(self.columns), (self.steps,))
         return replace(table, columns=columns | table.columns, grid=grid)
-
-    def known(self, table: Table) -> NDArray[np.bool_]:  # (N,)
-        """Rows of a table that `lagged` made whose past reaches back far enough."""
-        first = table.columns[f"{self.target} -{self.steps}"]
-        return ~np.isnan(numbers(first))
 
     def gaps(self, table: Table) -> int:
         """How many rows of such a table lack some of the target's past."""
