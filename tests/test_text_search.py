@@ -12,10 +12,9 @@ from typer.testing import CliRunner
 
 from nntune import study
 from nntune.bundle import read
-from nntune.bundle.checks import encoder_of
 from nntune.bundle.format import write
 from nntune.cli import app
-from nntune.data import Dataset, Request, load
+from nntune.data import Dataset, Encoder, Request, load
 from nntune.errors import DataError, UsageError
 from nntune.retraining import problem_of, share
 from nntune.search import Budget, Plan, Search
@@ -156,7 +155,7 @@ def test_a_bundle_from_before_there_was_case_predicts_the_same(folder: Path) -> 
             del vocabulary["span"]["case"]
     write(folder / "old.nnt", replace(found, encoder={"features": features}))
 
-    new, old = (encoder_of(read(folder / name).encoder) for name in ("t.nnt", "old.nnt"))
+    new, old = (Encoder.from_dict(read(folder / name).encoder) for name in ("t.nnt", "old.nnt"))
     assert old == new
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import PurePath
 from typing import Any, NoReturn
 
-from nntune.data.encoding import DATE_PARTS, FAR, TEXT_PARTS, Encoder
+from nntune.data.encoding import DATE_PARTS, FAR, TEXT_PARTS
 from nntune.data.table import DATE_FORMATS, TIME_FORMATS
 from nntune.data.texts import CASES, LONGEST
 from nntune.errors import DataError
@@ -337,8 +337,3 @@ def _check_width(feature: dict[str, Any], role: str) -> None:
             width = len(parts)
             _hold(scales == width, "encoder")
     _hold(len(feature["names"]) == width + missing, "encoder")
-
-
-def encoder_of(values: dict[str, Any]) -> Encoder:
-    """The encoder of a bundle whose values were checked."""
-    return Encoder.from_dict(values)

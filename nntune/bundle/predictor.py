@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nntune.bundle import checks, forward
+from nntune.bundle import forward
 from nntune.bundle.format import Bundle
-from nntune.data.encoding import Encoded
+from nntune.data.encoding import Encoded, Encoder
 from nntune.data.fitting import Columns, Doubts
 from nntune.data.history import MOST_LAGS, History
 from nntune.data.table import Table
@@ -37,7 +37,7 @@ class Predictor:
     def __init__(self, bundle: Bundle) -> None:
         shapes = [located(s) if isinstance(s, Own) else s for s in bundle.shapes]
         self.bundle = replace(bundle, shapes=tuple(shapes))
-        self._encoder = checks.encoder_of(bundle.encoder)
+        self._encoder = Encoder.from_dict(bundle.encoder)
         kinds = {column["name"]: column["kind"] for column in bundle.columns}
         names = [feature.column for feature in self._encoder.features]
         history = _history(bundle, names)
