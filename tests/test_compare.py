@@ -13,7 +13,7 @@ from nntune.cli import main
 from nntune.errors import NotFoundError, UsageError
 from nntune.report import importances, sides, standing, studies_compared_json, trials_compared_json
 from nntune.report.importance import EVALUATORS, Importances
-from nntune.report.pairing import Paired, in_words, paired
+from nntune.report.pairing import Paired, _paired, in_words, paired
 from nntune.space import build
 from nntune.study import View, read
 
@@ -208,7 +208,7 @@ def test_confirmed_trials_are_paired_by_seed(confirmed: View) -> None:
     differences = [b - a for a, b in zip(ours, theirs, strict=True)]  # lower is better
     assert found.difference == pytest.approx(sum(differences) / 5)
     assert swapped.difference == -found.difference
-    assert found.wins == sum(each > 0 for each in differences)
+    assert found.wins == swapped.losses == sum(each > 0 for each in differences)
     assert found.se == swapped.se > 0
     assert paired(confirmed, first, confirmed, 4) is None
 
@@ -242,7 +242,7 @@ def test_compare_prints_both_columns_the_pairs_and_the_curves(
 
 
 def test_a_difference_within_two_standard_errors_is_too_close_to_call() -> None:
-    said = in_words(Paired(5, -0.01, 0.005, 2), ["#1", "#2"], "rmse")
+    said = in_words(Paired(5, -0.01, 0.005, 2, 3), ["#1", "#2"], "rmse")
 
     assert said == (
         "Confirmed on the same 5 seeds: #2 is better on 3, in the mean by 0.01 ± 0.005 rmse "
@@ -273,6 +273,22 @@ def test_a_smaller_first_bracket_is_named_and_a_whole_one_is_no_difference(made:
 
     assert differing(3) == {"first bracket": [8, 3]}
     assert differing(8) == {}
+
+
+def test_seeds_of_equal_values_are_won_by_none() -> None:
+    found = _paired([0.0, 0.0, 0.0, -0.1, -0.1])
+
+    assert (found.wins, found.losses) == (0, 2)
+    assert "B is better on 2, in the mean" in in_words(found, ["A", "B"], "rmse")
+
+
+def test_a_range_of_ones_own_network_has_its_flag(made: View) -> None:
+    space = {**made.definition.space, "net.width": "4:8"}
+    other = replace(made, definition=replace(made.definition, space=space))
+
+    found = studies_compared_json(standing(made), standing(other))["definitions"]
+
+    assert found == {"--set width": [None, "4:8"]}
 
 
 def test_values_on_other_rows_are_said_not_to_compare(

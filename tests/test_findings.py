@@ -152,6 +152,16 @@ def test_a_curve_that_turns_is_found(made: Made) -> None:
     assert "after epoch 10 trial #0 gets worse, rmse 0.1 to 0.48 at epoch 30" in found.sentence
 
 
+def test_a_network_that_has_no_dropout_is_not_advised_one(tmp_path: Path) -> None:
+    space = {"model": "net.py:Net", "lr": "1e-4:1e-1:log", "epochs": "100"}
+    made = Made(tmp_path / "made.db", replace(DEFINITION, space=space))
+    made._distributions |= Made(tmp_path / "other.db")._distributions
+    curve = [1 / epoch for epoch in range(1, 11)] + [0.1 + 0.02 * past for past in range(20)]
+    made.add(0.1, curve=curve, epoch=10)
+    (found,) = findings(made.view())
+    assert found.flag == "--l2 1e-5:1e-1:log"
+
+
 def test_a_curve_that_stays_level_does_not_overfit(made: Made) -> None:
     made.add(0.1, curve=[1 / epoch for epoch in range(1, 11)] + [0.12] * 20, epoch=10)
     assert names(made.view()) == []
@@ -163,7 +173,32 @@ def test_where_trials_diverge_is_found(made: Made) -> None:
     (found,) = findings(made.view())
     assert found.name == "diverged"
     assert "7 of 30 trials diverged, all with lr of 0.022 or more (of 7 there)" in found.sentence
-    assert found.flag == "--lr 1e-4:0.022:log"
+    assert found.flag == "--lr 1e-4:2.2e-2:log"
+
+
+@pytest.mark.parametrize(
+    ("text", "least", "kept"),
+    [
+        ("1e-4:1e-1:log", 0.022034, "1e-4:2.2e-2:log"),
+        ("1e-4:1e-1:log", 0.02206, "1e-4:2.19e-2:log"),
+        ("1e-4:1e-1:log", 0.01, "1e-4:9.95e-3:log"),
+        ("0.1:0.5:0.1", 0.4, "0.1:0.3:0.1"),
+        ("0.1:0.5:0.1", 0.2, "0.1"),
+    ],
+)
+def test_where_trials_diverge_is_left_out_by_the_range_that_is_advised(
+    tmp_path: Path, text: str, least: float, kept: str
+) -> None:
+    made = Made(tmp_path / "made.db", replace(DEFINITION, space={**SPACE, "lr": text}))
+    low = parse("lr", text).low
+    for place in range(30):
+        made.add(None if place < 6 else 0.3 + place, state="complete" if place >= 6 else "failed",
+                 reason="early stop" if place >= 6 else "diverged at epoch 3",
+                 lr=least if place < 6 else low)  # fmt: skip
+
+    flags = [each.flag for each in findings(made.view()) if each.name == "diverged"]
+
+    assert flags == [f"--lr {kept}"]
 
 
 def test_a_trial_that_was_lost_in_a_damaged_file_diverged_nowhere(made: Made) -> None:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from made_studies import SPACE, add_verdict, confirmation, make, updated
+from made_studies import SPACE, SPLITS, add_verdict, confirmation, make, updated
 
 from nntune.cli import main
 from nntune.errors import NotFoundError, RefusedError, UsageError
 from nntune.report.page import page
-from nntune.report.sections import sections
+from nntune.report.sections import headline, sections
+from nntune.report.winner import _repeat
 from nntune.space import build
 from nntune.study import View
 from nntune.verdict.findings import findings
@@ -123,8 +124,35 @@ def test_a_report_has_every_part_for_its_task(tmp_path: Path, task: str, figures
 def test_a_report_without_a_confirmation_says_that_its_value_flatters(tmp_path: Path) -> None:
     content = text_of(page(make(tmp_path / "made.db")))
 
-    assert "The best of 40 noisy values: a new sample will score worse." in content
+    assert "The best of 38 noisy values: a new sample will score worse." in content
     assert "confirmed" not in content
+
+
+def test_one_value_is_not_said_to_be_the_best_of_many(tmp_path: Path) -> None:
+    view = make(tmp_path / "made.db", trials=2)
+
+    assert [line.text.split()[0] for line in headline(view).lines] == ["nntune"]
+    assert "trained anew:\n  nntune search" in _repeat(view, view.trial(0))
+
+
+def test_a_report_says_what_folds_and_lags_made_of_the_rows(tmp_path: Path) -> None:
+    data = {"split": {"folds": 5}, "request": {"lags": 3}, "counts": {**SPLITS, "dropped": 3}}
+
+    content = text_of(page(make(tmp_path / "made.db", **data)))
+
+    assert "folds 5, of the rows of train and valid" in content
+    assert "dropped 3 rows without a target or its whole past" in content
+
+
+def test_a_test_of_an_earlier_winner_is_shown_as_such(tmp_path: Path) -> None:
+    view = whole(tmp_path / "made.db", "binary")
+    winner = view.verdicts("confirmation")[0]["winner"]
+    add_verdict(view, "test", {**opened(view, 1), "trial": winner + 1})
+
+    content = text_of(page(view))
+
+    assert f"(95%: 0.2 to 0.3) for trial #{winner + 1}, which was the winner then." in content
+    assert f"Trial #{winner + 1} on 69 rows that neither search nor confirmation has" in content
 
 
 def test_a_report_of_a_few_trials_says_why_a_picture_is_missing(tmp_path: Path) -> None:

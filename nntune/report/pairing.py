@@ -17,12 +17,14 @@ class Paired(NamedTuple):
         difference: mean over seeds of how much better the first is, in the metric's unit.
         se: standard error of that mean; nan of a single seed.
         wins: on so many seeds the first is better.
+        losses: on so many the second.
     """
 
     seeds: int
     difference: float
     se: float
     wins: int
+    losses: int
 
 
 def paired(view: View, first: int, other: View, second: int) -> Paired | None:
@@ -58,6 +60,7 @@ def _paired(differences: Sequence[float]) -> Paired:
         statistics.fmean(differences),
         statistics.stdev(differences) / math.sqrt(len(differences)),
         sum(difference > 0 for difference in differences),
+        sum(difference < 0 for difference in differences),
     )
 
 
@@ -66,7 +69,7 @@ def in_words(found: Paired | None, names: Sequence[str], metric: str) -> str:
     if found is None:
         return "Not confirmed on the same seeds, so this may be luck: nntune confirm says more."
     is_first = found.difference >= 0
-    wins = found.wins if is_first else found.seeds - found.wins
+    wins = found.wins if is_first else found.losses
     close = ": too close to call" * (abs(found.difference) <= sentences.SURE * found.se)
     return (
         f"Confirmed on the same {found.seeds} seeds: {names[0 if is_first else 1]} is better on "

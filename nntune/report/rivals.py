@@ -17,6 +17,7 @@ from nntune.report.pairing import (
     same_rows,
 )
 from nntune.report.wording import number, plain, states
+from nntune.space import flag_of
 from nntune.study import Trial, View
 
 _OF_THE_DATA = ("source", "target", "task", "classes", "features", "fingerprint")
@@ -101,7 +102,9 @@ def _facts(view: View) -> dict[str, Any]:
     definition = view.definition
     data = {name: definition.data.get(name) for name in _OF_THE_DATA}
     data |= {name: count for name, count in definition.data.get("counts", {}).items()}
-    ranges = {f"--{name.replace('_', '-')}": text for name, text in definition.space.items()}
+    ranges = {
+        " ".join(flag_of(name, "")).rstrip("= "): text for name, text in definition.space.items()
+    }
     search = {name: getattr(definition, name) for name in ("metric", "seed", "sampler", "pruner")}
     training = {**definition.training, "first bracket": definition.first}
     training.pop("first", None)  # which older studies lack

@@ -69,10 +69,12 @@ def headline(view: View) -> Headline:
     best, metric = winner(view), view.definition.metric
     rows = view.validated
     confirmation, test = view.confirmation(), _last(view, "test")
-    lines = _tested(test) if test else []
+    lines = [_tested(test, best.number)] if test else []
     if confirmation is None:
-        count = sum(view.counts().values())
-        lines.append(Line(f"The best of {count:,} noisy values: a new sample will score worse."))
+        counts = view.counts()
+        if (count := counts["complete"] + counts["pruned"]) > 1:
+            said = f"The best of {count:,} noisy values: a new sample will score worse."
+            lines.append(Line(said))
         lines.append(Line("nntune confirm trains the best few again, from fresh seeds."))
         return Headline(
             f"{metric} of the search, on {rows:,} validation rows", number(best.value), "",
@@ -129,15 +131,14 @@ def _last(view: View, kind: str) -> dict[str, Any] | None:
     return found[-1] if found else None
 
 
-def _tested(test: dict[str, Any]) -> list[Line]:
+def _tested(test: dict[str, Any], winner: int) -> Line:
     network = test["entries"][0]["metrics"][test["metric"]]
     again = "" if test["opening"] == 1 else f", at opening {test['opening']}: no longer unseen"
-    return [
-        Line(
-            f"On {test['rows']:,} test rows {number(network['value'])} "
-            f"(95%: {_interval(network)}){again}."
-        )
-    ]
+    other = f" for trial #{test['trial']}, which was the winner then" * (test["trial"] != winner)
+    return Line(
+        f"On {test['rows']:,} test rows {number(network['value'])} "
+        f"(95%: {_interval(network)}){other}{again}."
+    )
 
 
 def _interval(found: dict[str, Any]) -> str:
@@ -219,8 +220,8 @@ def _test(test: dict[str, Any]) -> Section:
         for entry in test["entries"]
     ]
     lines = [
-        f"{test['rows']:,} rows that neither search nor confirmation has seen; opening number "
-        f"{test['opening']}. In brackets: 95% intervals by the bootstrap."
+        f"Trial #{test['trial']} on {test['rows']:,} rows that neither search nor confirmation has "
+        f"seen; opening number {test['opening']}. In brackets: 95% intervals by the bootstrap."
     ]
     if test.get("at_threshold"):
         found = test["at_threshold"]
@@ -265,10 +266,13 @@ def _data(view: View) -> tuple[tuple[str, str], ...]:
     rows = ", ".join(f"{counts[name]:,} {name}" for name in named)
     better = "higher" if view.direction == "maximize" else "lower"
     classes = ", ".join(map(str, data.get("classes") or ()))
+    has_past = bool(data.get("request", {}).get("lags"))
+    lacking = "rows without a target" + " or its whole past" * has_past
     facts = {
         "file": data["source"], "target": f"{data['target']} ({data['task']})",
         "classes": classes, "rows": rows, "features": str(data.get("features", "")),
-        "dropped": f"{counts['dropped']:,} rows without a target" if counts.get("dropped") else "",
+        "folds": f"{view.folds}, of the rows of train and valid" if view.folds > 1 else "",
+        "dropped": f"{counts['dropped']:,} {lacking}" if counts.get("dropped") else "",
         "metric": f"{view.definition.metric}, {better} is better",
         "fingerprint": str(data.get("fingerprint", "")),
     }  # fmt: skip

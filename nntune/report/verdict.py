@@ -19,7 +19,8 @@ def confirmation(view: View) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
     facts.add_row("study", f"{view.name} ({view.path})")
     facts.add_row("winner", f"trial #{found['winner']}, trained to epoch {_epoch(found)}")
-    facts.add_row(found["metric"], f"{sentences.headline(found)}; {sentences.luck(found)}")
+    values = filter(None, (sentences.headline(found), sentences.luck(found)))
+    facts.add_row(found["metric"], "; ".join(values))
     lines = [*sentences.against(found), CAVEAT]
     return Group(facts, "", _candidates(found), "", baselines(found), "", *map(Text, lines))
 

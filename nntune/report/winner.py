@@ -42,7 +42,8 @@ def best(view: View) -> RenderableType:
         facts.add_row("best", f"trial #{trial.number}, epoch {epoch} of {params['epochs']}")
         headline = f"{sentences.headline(found)}, on {_validation(view)}"
         facts.add_row(definition.metric, headline)
-        facts.add_row("", sentences.luck(found))
+        if luck := sentences.luck(found):
+            facts.add_row("", luck)
     default = view.trial(0)
     if trial.number and default.value is not None:
         cut = f", {default.state} at {default.reason}" if default.state == "pruned" else ""
@@ -121,8 +122,8 @@ def _caveats(counts: dict[str, int], found: dict[str, Any] | None) -> list[str]:
 
 
 def _repeat(view: View, trial: Trial) -> str:
-    command = repeat_command(view, trial)
-    return f"this configuration trained anew, from other initial weights:\n  {command}"
+    other = ", from other initial weights" * (trial.number > 0)  # it is trial 0 of its own study
+    return f"this configuration trained anew{other}:\n  {repeat_command(view, trial)}"
 
 
 def repeat_command(view: View, trial: Trial) -> str:

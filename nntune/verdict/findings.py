@@ -5,6 +5,7 @@ Computed from the study's file alone. Of thousands of trials an even sample is l
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
@@ -46,7 +47,7 @@ def findings(view: View) -> list[Finding]:
     return [
         *_edges(space, params),
         *_unfinished(view, trial, params),
-        *_overfitting(view, trial),
+        *_overfitting(view, trial, params),
         *_diverged(space, configurations),
         *_indifferent(view, space, configurations, params),
         *_noisy(view.definition.metric, confirmation),
@@ -90,13 +91,13 @@ def _unfinished(view: View, trial: Trial, params: dict[str, Any]) -> Iterator[Fi
         )
 
 
-def _overfitting(view: View, trial: Trial) -> Iterator[Finding]:
+def _overfitting(view: View, trial: Trial, params: dict[str, Any]) -> Iterator[Finding]:
     curve = [value for value in view.curve(trial.number) if math.isfinite(value)]
     if not curve or not trial.epoch:
         return
     best, first, last = curve[trial.epoch - 1], curve[0], curve[-1]
     if len(curve) >= trial.epoch + 5 and abs(last - best) > 0.1 * abs(first - best) > 0:
-        flag = "--l2 1e-5:1e-1:log --dropout 0.1:0.7"
+        flag = "--l2 1e-5:1e-1:log" + " --dropout 0.1:0.7" * ("dropout" in params)
         yield Finding(
             "overfitting",
             f"after epoch {trial.epoch} trial #{trial.number} gets worse, {view.definition.metric} "
@@ -138,9 +139,18 @@ def _place(
     gain = (len(lost) / there) / (len(lost) / len(ended))
     if gain < 2 or least <= each.low:
         return None
-    low, _, *rest = each.text.split(":")
-    flag = " ".join(flag_of(each.name, ":".join([low, f"{least:.3g}", *rest])))
+    high = _below(each, least)
+    kept = replace(each, high=high) if high > each.low else replace(each, choices=(each.low,))
+    flag = " ".join(flag_of(each.name, kept.text))
     return gain, f"all with {each.name} of {least:.3g} or more (of {there} there)", flag
+
+
+def _below(each: Hyperparameter, least: float) -> float:
+    """The next lower value of a range; of a continuous one a little less, in three digits."""
+    if step := each.step or isinstance(each.low, int):
+        return float(f"{max(least - step, each.low):.6g}")
+    digits = (float(f"{least - part * abs(least):.3g}") for part in (0, 0.005))
+    return next((value for value in digits if value < least), each.low)
 
 
 def _indifferent(
