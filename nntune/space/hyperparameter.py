@@ -157,7 +157,8 @@ class Hyperparameter:
         moved = min(max(moved, least), rule.high)
         if self.step:
             begin, step = Decimal(str(end)), Decimal(str(self.step))
-            moved = float(begin + sign * step * max(1, abs(Decimal(str(moved)) - begin) // step))
+            steps = max(1, int(abs(Decimal(str(moved)) - begin) / step))
+            moved = float(begin + sign * steps * step)
         moved = round(moved) if self._whole else float(f"{moved:.6g}")
         return moved if sign * (moved - end) > 0 and rule.low <= moved <= rule.high else end
 
