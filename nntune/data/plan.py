@@ -116,21 +116,9 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
     files = table, valid, test
     valid, test = (_read_alike(each, table, roles) for each in (valid, test))
     return Plan(
-        request,
-        target,
-        files,
-        table,
-        valid,
-        test,
-        parts,
-        whole,
-        turns,
-        kept,
-        roles,
-        encoder,
-        y,
+        request, target, files, table, valid, test, parts, whole, turns, kept, roles, encoder, y,
         grid,
-    )
+    )  # fmt: skip
 
 
 def _beside(
