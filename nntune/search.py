@@ -21,13 +21,11 @@ from nntune.metrics import METRICS
 from nntune.proposals import Proposer
 from nntune.pruners import Reached, Rung, going_on
 from nntune.space import Space, Value
-from nntune.stacks import epoch_seconds, shape_of, stacks
+from nntune.stacks import UNSURE, epoch_seconds, shape_of, stacks
 from nntune.stops import Budget, met, spent
 from nntune.study import Definition, Outcome, Trial, Writer
 from nntune.trials import Problem, Progress, Setting
 from nntune.workers import Workers
-
-_UNSURE = 2.0  # the factor within which durations are estimated
 
 
 class Plan(NamedTuple):
@@ -233,7 +231,7 @@ class Search:
         """Stacks in the order of training: longest first, or last where time is short for all."""
         configurations = {m.number: self._configuration(m.number) for m in members}
         formed = stacks(members, configurations, self._problem, self._workers.count)
-        seconds = _UNSURE * sum(
+        seconds = UNSURE * sum(
             (rung - stack[0].epoch)
             * epoch_seconds(configurations[stack[0].number], self._problem, len(stack))
             for stack in formed

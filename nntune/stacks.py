@@ -26,6 +26,7 @@ _DERIVED = 4e-9  # an activation whose gradient torch derives
 # Weights of sparse inputs are gathered, changed and put back: parameter, moments and average.
 _TOUCHED, _SPARSE_CALLS, _TABLES = 8e-9, 150, 6
 _TABLE_BYTES = 512 << 20  # of the sparse inputs' weights of a stack
+UNSURE = 2.0  # the factor within which durations are estimated
 
 
 def shape_of(params: Mapping[str, Any], problem: Problem) -> AnyShape:

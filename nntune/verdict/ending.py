@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nntune import study
 from nntune.errors import AllFailedError
+from nntune.stacks import UNSURE
 from nntune.study import View, Writer
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 _ENOUGH = 32  # trials: of fewer, a search is a trial of the tool
 _TOP = 5
 _RESERVED = 0.2  # of a search's time
-_UNSURE = 2.0  # the factor within which durations are estimated
 _SMALLER = ((_TOP, 5), (3, 5), (2, 4), (1, 3))  # candidates and seeds, where time is short
 
 
@@ -86,6 +86,6 @@ class AtTheEnd:
         left = self.deadline - time.monotonic()
         smaller = (Effort(min(top, there), seeds) for top, seeds in _SMALLER)
         for effort in (Effort(there), *smaller):
-            if _UNSURE * seconds_needed(view, effort, rows, workers.count) < left:
+            if UNSURE * seconds_needed(view, effort, rows, workers.count) < left:
                 return effort
         return None
