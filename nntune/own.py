@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nntune.errors import UsageError, did_you_mean
+from nntune.errors import RefusedError, UsageError, did_you_mean
 from nntune.families import PREFIX, WORD, Grid, Own, Part
 
 if TYPE_CHECKING:
@@ -87,22 +87,43 @@ def network_named(text: str) -> Network:
     return _named[text]
 
 
+def check_digest(text: str, digest: str, whose: str) -> None:
+    """Refuse code that is not the code of a study or bundle, if the user named it.
+
+    Args:
+        text: FILE.py:NAME.
+        digest: that the study or bundle remembers.
+        whose: which of them.
+
+    Raises:
+        RefusedError: with both digests.
+    """
+    found = _named[text].digest if text in _named else digest
+    if found != digest:
+        raise RefusedError(
+            f"the code of {text} is not that of {whose}: sha256 {digest[:12]} -> {found[:12]}; "
+            "bring the old code back, or search with --study NAME for a new study."
+        )
+
+
 def located(shape: Own) -> Own:
     """The shape of a bundle with the code that the user named in this command.
 
     Raises:
         UsageError: not named, or it makes other tensors than the bundle has.
+        RefusedError: the code is another one.
     """
     text = f"{shape.file}:{shape.name}"
-    named = [each for each in _named.values() if each.name == shape.name]
+    named = [text for text, each in _named.items() if each.name == shape.name]
     if not named:
         raise UsageError(
             f"the code of {text} is not in the bundle and runs only if you name it: "
             f"--network {text}"
         )
-    found = shape._replace(file=named[-1].file)
-    made = _shape(found.file, found.name, found.arguments, found.inputs, found.outputs, found.grid)
-    if made.parts != found.parts:
+    if shape.digest:
+        check_digest(named[-1], shape.digest, "the bundle")
+    found = shape._replace(file=_named[named[-1]].file)
+    if _with_parts(found._replace(parts=())).parts != found.parts:
         raise UsageError(f"{found.file}: {shape.name} makes other tensors than the bundle has.")
     return found
 
@@ -145,15 +166,12 @@ def shape_of_own(
     arguments = tuple(
         (name, params[PREFIX + name]) for name in network.hyperparameters if PREFIX + name in params
     )
-    return _shape(network.file, network.name, arguments, inputs, outputs, grid)
+    file, name = network.file, network.name
+    return _with_parts(Own(inputs, grid, file, name, arguments, outputs, (), network.digest))
 
 
 @cache
-def _shape(
-    file: str, name: str, arguments: tuple[tuple[str, Any], ...], inputs: int, outputs: int,
-    grid: Grid | None,
-) -> Own:  # fmt: skip
-    bare = Own(inputs, grid, file, name, arguments, outputs, ())
+def _with_parts(bare: Own) -> Own:
     with seeded(0):
         return bare._replace(parts=_parts(made_by(bare)))
 

@@ -14,6 +14,7 @@ from nntune.data.encoding import filled_of
 from nntune.data.learning import Learning
 from nntune.data.plan import Plan, plan_of
 from nntune.errors import DataError, RefusedError
+from nntune.own import check_digest
 from nntune.stacks import shape_of
 from nntune.study import Trial, View
 from nntune.trials import AnyShape, Problem, Progress, Setting
@@ -54,7 +55,10 @@ def plan_again(view: View, source: str | None = None) -> Plan:
 
     Raises:
         DataError: the data have moved, or cannot be read.
+        RefusedError: the code of the study's network is another one.
     """
+    if network := view.definition.data.get("network"):
+        check_digest(network["file"], network["sha256"], f"study '{view.name}'")
     request = request_of(view, source)
     there = request.source.startswith("sklearn:") or Path(request.source).exists()
     if source is None and not there:

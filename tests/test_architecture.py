@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "retraining", "samplers", "search", "space", "stacks", "stops", "study", "trials",
         "verdict", "workers",
     },
-    "retraining": {"data", "errors", "stacks", "study", "trials", "workers"},
+    "retraining": {"data", "errors", "own", "stacks", "study", "trials", "workers"},
     "bundle": {
         "autograd", "data", "errors", "failures", "families", "metrics", "outputs", "own",
         "retraining", "study", "trials", "workers",

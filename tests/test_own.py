@@ -9,8 +9,9 @@ import torch
 from typer.testing import CliRunner
 
 from nntune import autograd, bundle, own, study
+from nntune.bundle import checks
 from nntune.cli import app
-from nntune.errors import UsageError
+from nntune.errors import RefusedError, UsageError
 from nntune.families import Grid, Own
 from nntune.session import search
 from nntune.space import build, parse, parse_toml
@@ -301,3 +302,37 @@ def test_a_network_that_changed_is_another_study(tmp_path, monkeypatch) -> None:
     with pytest.raises(Exception, match="network sha256"):
         search(source, "y", trials=2, space=space, db=db)
     assert len(study.read(db).trials()) == 1
+
+
+def test_a_network_that_changed_is_neither_made_again_nor_loaded(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(FILE.read_text())
+    source, db = table(tmp_path / "t.csv"), str(tmp_path / "t.db")
+    search(source, "y", trials=1, space={"model": "mine.py:Net", "epochs": 1}, db=db, confirm=0)
+    named = ["--network", "mine.py:Net"]
+    assert RUN.invoke(app, ["refit", "--db", db, "-o", "m.nnt", *named]).exit_code == 0
+    before = own.name_network("mine.py:Net").digest
+    (tmp_path / "mine.py").write_text(FILE.read_text().replace("relu()", "tanh()"))
+    after = own.name_network("mine.py:Net").digest
+    for whose, command in (
+        ("study 't'", ["refit", "--db", db, "-o", "n.nnt"]),
+        ("study 't'", ["refit", "--as-searched", "--db", db, "-o", "n.nnt"]),
+        ("study 't'", ["confirm", "--db", db]),
+        ("study 't'", ["test", "--db", db]),
+        ("the bundle", ["predict", "m.nnt", source]),
+        ("the bundle", ["evaluate", "m.nnt", source]),
+    ):
+        refused = RUN.invoke(app, [*command, *named]).exception
+        assert isinstance(refused, RefusedError)
+        assert str(refused) == (
+            f"the code of mine.py:Net is not that of {whose}: sha256 {before[:12]} -> "
+            f"{after[:12]}; bring the old code back, or search with --study NAME for a new study."
+        )
+
+
+def test_a_bundle_that_does_not_know_its_code_goes_on(net: str) -> None:
+    shape = own.shape_of_own(net, {}, 5, 3, None)
+    old = checks.described(shape)
+    del old["digest"]
+    (read,) = checks.shapes({"shapes": [old]}, "m.nnt")
+    assert own.located(read) == shape._replace(digest="")

@@ -153,6 +153,7 @@ def _own(values: dict[str, Any]) -> Own:
         tuple(arguments.items()),
         _whole(values["outputs"], 1, _MOST_UNITS),
         _parts(_listed(values, "parts")),
+        _text(values.get("digest", "")),
     )
 
 
