@@ -236,7 +236,7 @@ class Own(NamedTuple):
     arguments: tuple[tuple[str, Any], ...]  # beside `inputs`, `outputs` and `size`
     outputs: int
     parts: tuple[Part, ...]  # what its code makes with these arguments
-    digest: str = ""  # of its code, see nntune.own; older bundles do not say
+    digest: str = ""  # of its code; bundles of older versions do not say
 
     @property
     def size(self) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ Code runs only if the user names its file in the same command: neither a study n
 make it run.
 """
 
+import ast
 import hashlib
 import inspect
 import sys
@@ -36,7 +37,7 @@ class Network(NamedTuple):
 
     file: str  # whole path
     name: str
-    digest: str  # SHA-256 of the file
+    digest: str  # SHA-256 of the file and of those of its folder that it imports
     names: tuple[str, ...]  # of its arguments
     defaults: Mapping[str, Any]  # of those that have one
 
@@ -56,7 +57,8 @@ def name_network(text: str) -> Network:
     if match is None:
         raise UsageError(f"{text} names no network; write FILE.py:NAME, such as net.py:Net.")
     file = str(Path(match["file"]).absolute())
-    made = _class(file, match["name"])
+    digest = _digest(file)
+    made = _class(file, match["name"], digest)
     parameters = [
         each
         for each in inspect.signature(made).parameters.values()
@@ -66,7 +68,7 @@ def name_network(text: str) -> Network:
     network = Network(
         file,
         match["name"],
-        hashlib.sha256(Path(file).read_bytes()).hexdigest(),
+        digest,
         tuple(each.name for each in parameters),
         {each.name: each.default for each in parameters if each.default is not empty},
     )
@@ -87,6 +89,40 @@ def network_named(text: str) -> Network:
     return _named[text]
 
 
+def _digest(file: str) -> str:
+    """SHA-256 of a file and of those in its folder and below that its code imports, and so on."""
+    folder, texts, left = Path(file).parent, dict[Path, bytes](), [Path(file)]
+    while left:
+        path = left.pop()
+        if folder in path.parents and path not in texts and path.is_file():
+            texts[path] = path.read_bytes()
+            left += _imported(texts[path], path, folder)
+    hashed = hashlib.sha256(texts.pop(Path(file), b""))
+    for path in sorted(texts):
+        hashed.update(f"\0{path.relative_to(folder).as_posix()}\0".encode() + texts[path])
+    return hashed.hexdigest()
+
+
+def _imported(text: bytes, path: Path, folder: Path) -> Iterator[Path]:
+    """Where the modules would lie that code names in its import statements."""
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except (SyntaxError, ValueError):  # imported within `try`, or never
+        return
+    for node in nodes:
+        names, start = [], folder
+        if isinstance(node, ast.Import):
+            names = [each.name for each in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = [folder, *path.parents][: node.level + 1][-1]
+            names = [f"{node.module or ''}.{each.name}".strip(".") for each in node.names]
+        for name in names:
+            place = start
+            for part in name.split("."):
+                place /= part
+                yield from (place.with_suffix(".py"), place / "__init__.py")
+
+
 def check_digest(text: str, digest: str, whose: str) -> None:
     """Refuse code that is not the code of a study or bundle, if the user named it.
 
@@ -98,10 +134,14 @@ def check_digest(text: str, digest: str, whose: str) -> None:
     Raises:
         RefusedError: with both digests.
     """
-    found = _named[text].digest if text in _named else digest
-    if found != digest:
+    if text in _named:
+        _check_equal(text, whose, digest, _named[text].digest)
+
+
+def _check_equal(code: str, whose: str, before: str, now: str) -> None:
+    if before != now:
         raise RefusedError(
-            f"the code of {text} is not that of {whose}: sha256 {digest[:12]} -> {found[:12]}; "
+            f"the code of {code} is not that of {whose}: sha256 {before[:12]} -> {now[:12]}; "
             "bring the old code back, or search with --study NAME for a new study."
         )
 
@@ -122,7 +162,8 @@ def located(shape: Own) -> Own:
         )
     if shape.digest:
         check_digest(named[-1], shape.digest, "the bundle")
-    found = shape._replace(file=_named[named[-1]].file)
+    network = _named[named[-1]]
+    found = shape._replace(file=network.file, digest=network.digest)
     if _with_parts(found._replace(parts=())).parts != found.parts:
         raise UsageError(f"{found.file}: {shape.name} makes other tensors than the bundle has.")
     return found
@@ -209,7 +250,7 @@ def made_by(shape: Own) -> "nn.Module":
     """
     from torch import nn
 
-    made = _class(shape.file, shape.name)
+    made = _class(shape.file, shape.name, shape.digest)
     given = {"inputs": shape.inputs, "outputs": shape.outputs, "size": shape.size}
     names = inspect.signature(made).parameters
     arguments = {name: value for name, value in given.items() if name in names}
@@ -276,11 +317,17 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @cache
-def _class(file: str, name: str) -> Any:
-    """The class or function in the file; its folder is searched for what it imports."""
+def _class(file: str, name: str, digest: str) -> Any:
+    """The class or function in the file; its folder is searched for what it imports.
+
+    Raises:
+        UsageError: there is none, or the code fails.
+        RefusedError: the file was changed after it was named.
+    """
     if not Path(file).is_file():
         raise UsageError(f"there is no file {file} with the network {name}.")
-    title = f"nntune_network_{hashlib.sha256(file.encode()).hexdigest()[:12]}"
+    _check_equal(file, "the running command", digest, _digest(file))
+    title = f"nntune_network_{hashlib.sha256(f'{file} {digest}'.encode()).hexdigest()[:12]}"
     if title not in sys.modules:
         _run(file, title)
     made = getattr(sys.modules[title], name, None)

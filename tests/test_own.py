@@ -1,5 +1,6 @@
 """A network of the user's own: found, trained, kept, and never run without being asked for."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -335,4 +336,44 @@ def test_a_bundle_that_does_not_know_its_code_goes_on(net: str) -> None:
     old = checks.described(shape)
     del old["digest"]
     (read,) = checks.shapes({"shapes": [old]}, "m.nnt")
-    assert own.located(read) == shape._replace(digest="")
+    assert own.located(read) == shape
+
+
+def test_what_a_network_imports_from_its_folder_is_part_of_its_hash(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(own, "_named", {})
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "parts_of_it" / "deep").mkdir(parents=True)
+    files = {
+        "mine.py": "import torch\nfrom parts_of_it.deep import one\ndef Net(): import beside\n",
+        "beside.py": "import mine, parts_of_it.other\n",
+        "parts_of_it/deep/one.py": "from .. import other\n",  # a package without __init__.py
+        "parts_of_it/other.py": "a = 1\n",
+        "alone.py": "def Net(): pass\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+
+    def digest(name: str) -> str:
+        return own.name_network(f"{tmp_path / name}:Net").digest
+
+    before, alone = digest("mine.py"), digest("alone.py")
+    assert alone == hashlib.sha256(files["alone.py"].encode()).hexdigest()
+    for name in ("beside.py", "parts_of_it/deep/one.py", "parts_of_it/other.py"):
+        (tmp_path / name).write_text(files[name] + "b = 2\n")
+        assert digest("mine.py") != before
+        (tmp_path / name).write_text(files[name])
+        assert digest("mine.py") == before
+    (tmp_path / "alone.py").write_text("b = 2\n")
+    assert digest("mine.py") == before
+
+
+def test_a_network_that_changes_while_it_is_searched_is_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(own, "_named", {})
+    file = tmp_path / "mine.py"
+    file.write_text(FILE.read_text())
+    own.name_network(f"{file}:Net")
+    shape = own.shape_of_own(f"{file}:Net", {}, 5, 3, None)
+    file.write_text(FILE.read_text().replace("relu()", "tanh()"))
+    own._class.cache_clear()  # as in a worker that begins now
+    with pytest.raises(RefusedError, match=r"mine.py is not that of the running command: sha256"):
+        own.made_by(shape)
