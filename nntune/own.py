@@ -221,18 +221,13 @@ def check_outputs(shape: Own) -> None:
     """Refuse a network that does not give (B, outputs) for (B, *size).
 
     Raises:
-        UsageError: says what it gives.
+        UsageError: says what it gives, or that it learns nothing.
     """
     import torch
 
     what = _called(shape)
-    with seeded(0), torch.no_grad():
-        try:
-            found = made_by(shape).eval()(torch.zeros(3, *shape.size))
-        except Exception as error:
-            raise UsageError(
-                f"{what} fails on a batch of shape {(3, *shape.size)}: {_told(error)}"
-            ) from error
+    with seeded(0):
+        found = _answer(made_by(shape), shape)
     size = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
     wanted = [(3, shape.outputs)] + [(3,)] * (shape.outputs == 1)
     if size not in wanted:
@@ -240,6 +235,23 @@ def check_outputs(shape: Own) -> None:
             f"{what} gives {size} for a batch of shape {(3, *shape.size)}; it has to give "
             f"{wanted[0]}: a row for each example, {shape.outputs} numbers in each."
         )
+    if all(part.kind == "buffer" for part in shape.parts):
+        raise UsageError(
+            f"{what} has nothing to train; it needs parameters, such as nn.Linear has."
+        )
+
+
+def _answer(module: "nn.Module", shape: Own) -> Any:
+    import torch
+
+    size = (3, *shape.size)
+    try:
+        with torch.no_grad(), staying():
+            return module.eval()(torch.zeros(size))
+    except Exception as error:
+        raise UsageError(
+            f"{_called(shape)} fails on a batch of shape {size}: {_told(error)}"
+        ) from error
 
 
 def made_by(shape: Own) -> "nn.Module":
@@ -249,17 +261,22 @@ def made_by(shape: Own) -> "nn.Module":
         UsageError: the code fails, or makes something else.
     """
     from torch import nn
+    from torch.nn.parameter import is_lazy
 
     made = _class(shape.file, shape.name, shape.digest)
     given = {"inputs": shape.inputs, "outputs": shape.outputs, "size": shape.size}
     names = inspect.signature(made).parameters
     arguments = {name: value for name, value in given.items() if name in names}
     try:
-        module = made(**arguments, **dict(shape.arguments))
+        with staying():
+            module = made(**arguments, **dict(shape.arguments))
     except Exception as error:
         raise UsageError(f"{_called(shape)} cannot be made: {_told(error)}") from error
     if not isinstance(module, nn.Module):
         raise UsageError(f"{_called(shape)} makes a {type(module).__name__}, and no torch module.")
+    if any(is_lazy(each) for each in (*module.parameters(), *module.buffers())):
+        _answer(module, shape)  # its tensors take their sizes from the first batch
+        module.train()
     return module
 
 
@@ -316,6 +333,16 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def staying() -> Iterator[None]:
+    """Of the user's code, sys.exit is a mistake like others, and no end of this program."""
+    try:
+        yield
+    except SystemExit as error:
+        mistake = RuntimeError(f"sys.exit({error.code!r}) in the code of the network")
+        raise mistake.with_traceback(error.__traceback__) from None
+
+
 @cache
 def _class(file: str, name: str, digest: str) -> Any:
     """The class or function in the file; its folder is searched for what it imports.
@@ -345,7 +372,8 @@ def _run(file: str, title: str) -> None:
     sys.modules[title] = module
     sys.path.insert(0, str(Path(file).parent))
     try:
-        spec.loader.exec_module(module)
+        with staying():
+            spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[title]
         raise UsageError(f"the code of {file} fails: {_told(error)}") from error

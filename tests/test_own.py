@@ -13,6 +13,7 @@ from nntune import autograd, bundle, own, study
 from nntune.bundle import checks
 from nntune.cli import app
 from nntune.errors import RefusedError, UsageError
+from nntune.failures import failure_of
 from nntune.families import Grid, Own
 from nntune.session import search
 from nntune.space import build, parse, parse_toml
@@ -377,3 +378,36 @@ def test_a_network_that_changes_while_it_is_searched_is_refused(tmp_path, monkey
     own._class.cache_clear()  # as in a worker that begins now
     with pytest.raises(RefusedError, match=r"mine.py is not that of the running command: sha256"):
         own.made_by(shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "sentence"),
+    [
+        ("Empty", {}, "Empty() has nothing to train; it needs parameters, such as nn.Linear has."),
+        (
+            "Exits", {"net.always": 1},
+            "Exits(always=1) fails on a batch of shape (3, 5): RuntimeError: sys.exit(3) in the "
+            "code of the network",
+        ),
+    ],
+)  # fmt: skip
+def test_a_network_that_cannot_learn_is_said_before_the_search(name, params, sentence) -> None:
+    own.name_network(f"{FILE}:{name}")
+    with pytest.raises(UsageError) as caught:
+        own.check_outputs(own.shape_of_own(f"{FILE}:{name}", params, 5, 3, None))
+    assert str(caught.value) == f"own.py: {sentence}"
+
+
+def test_code_that_ends_the_program_in_training_is_to_blame_by_its_place() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        trained("Exits")
+    line = 1 + FILE.read_text().splitlines().index("            sys.exit(3)")
+    assert failure_of(caught.value).place == f"own.py:{line}"
+
+
+def test_lazy_modules_take_their_sizes_from_the_first_batch() -> None:
+    shape, (member,) = trained("Lazy")
+    sizes = {part.name: part.size for part in shape.parts}
+    assert (sizes["last.weight"], sizes["norm.running_var"]) == ((3, 5), (5,))
+    assert not (member.parameters == autograd.initial(shape, 7, 0)).all()
+    assert (autograd.initial(shape, 7, 0) == autograd.initial(shape, 7, 0)).all()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nntune.families import OURS, Convolutional, Layer, Layered, Own
-from nntune.own import made_by, seeded
+from nntune.own import made_by, seeded, staying
 
 
 def module_of(shape: Layered, dropout: float = 0.0) -> nn.Module:
@@ -41,7 +41,8 @@ class Framed(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # The code may change what it gets in place, and the other members get the same rows.
-        found: torch.Tensor = self.network(self.spread(x).clone())
+        with staying():
+            found: torch.Tensor = self.network(self.spread(x).clone())
         return found.reshape(len(x), self.outputs)
 
 

@@ -1,5 +1,7 @@
 """Networks as a user of nntune would write them, right and wrong ones."""
 
+import sys
+
 import torch
 from torch import nn
 
@@ -97,3 +99,34 @@ def fails(inputs: int) -> nn.Module:
 
 def wrong() -> int:
     return 3
+
+
+class Lazy(nn.Module):
+    """Knows its sizes after the first batch."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.norm, self.last = nn.LazyBatchNorm1d(), nn.LazyLinear(outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.norm(x))
+
+
+class Empty(nn.Module):
+    """Has nothing to learn."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :3]
+
+
+class Exits(nn.Module):
+    """Ends the program, in training only or always."""
+
+    def __init__(self, inputs: int, outputs: int, always: int = 0) -> None:
+        super().__init__()
+        self.last, self.always = nn.Linear(inputs, outputs), always
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training or self.always:
+            sys.exit(3)
+        return self.last(x)
