@@ -102,12 +102,14 @@ class Rescue:
         renew: ends all worker processes, so that no call is under way; others begin.
         limit: seconds that a trial may be in training.
         grace: a worker is taken for hung after the limit and as long again, or so many seconds.
+        cure: what a user may have to do beside removing the cause of a crash.
     """
 
     def __init__(
-        self, renew: Callable[[], None], limit: float = math.inf, grace: float = _GRACE
-    ) -> None:
-        self._renew = renew
+        self, renew: Callable[[], None], limit: float = math.inf, grace: float = _GRACE,
+        cure: str = "",
+    ) -> None:  # fmt: skip
+        self._renew, self._cure = renew, cure
         self._silence = None if limit == math.inf else limit + max(limit, grace)
         self._crash: tuple[str, str] = ("", "")
         self._crashes = 0
@@ -205,5 +207,5 @@ class Rescue:
                 raise CrashError(
                     f"{_EQUAL_CRASHES} trainings in a row ended with the same {failure.error} at "
                     f"{failure.place}; all finished trials are kept, the same command goes on once "
-                    f"the cause is gone.\n{failure.traceback.rstrip()}"
+                    f"the cause is gone{self._cure}.\n{failure.traceback.rstrip()}"
                 )

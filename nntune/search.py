@@ -98,6 +98,7 @@ class Search:
         self._definition: Definition = writer.definition
         # What a killed search left may be of families that are drawn no more.
         self._space = replace(space, past=self._definition.whole_space.past)
+        self._has_own = "network" in self._definition.data  # code of the user's
         training = self._definition.training
         self._product = training["product"]
         known = {**training, "first": self._definition.first}
@@ -123,7 +124,8 @@ class Search:
             AllFailedError: no trial of the study could be trained.
         """
         self._budget = budget
-        self._rescue = Rescue(self._workers.renew, budget.trial_time)
+        cure = ", with --fresh where that changed the network's code" * self._has_own
+        self._rescue = Rescue(self._workers.renew, budget.trial_time, cure=cure)
         while bracket := self._open_bracket():
             yield from self._run_bracket(bracket)
             self._check_failed()

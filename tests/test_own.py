@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from nntune import autograd, bundle, own, study
 from nntune.bundle import checks
 from nntune.cli import app
-from nntune.errors import RefusedError, UsageError
+from nntune.errors import CrashError, RefusedError, UsageError
 from nntune.failures import failure_of
 from nntune.families import Grid, Own
 from nntune.session import search
@@ -411,3 +411,23 @@ def test_lazy_modules_take_their_sizes_from_the_first_batch() -> None:
     assert (sizes["last.weight"], sizes["norm.running_var"]) == ((3, 5), (5,))
     assert not (member.parameters == autograd.initial(shape, 7, 0)).all()
     assert (autograd.initial(shape, 7, 0) == autograd.initial(shape, 7, 0)).all()
+
+
+def test_a_network_that_crashes_is_mended_in_a_fresh_study(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(FILE.read_text())
+    source, db = table(tmp_path / "t.csv"), tmp_path / "t.db"
+    space = {"model": "mine.py:Exits", "epochs": 1}
+    asked = {"trials": 3, "space": space, "db": db, "confirm": 0, "workers": 1}
+    with pytest.raises(CrashError) as caught:
+        search(source, "y", **asked)
+    assert (
+        str(caught.value)
+        .splitlines()[0]
+        .endswith(
+            "; all finished trials are kept, the same command goes on once the cause is gone, with "
+            "--fresh where that changed the network's code."
+        )
+    )
+    (tmp_path / "mine.py").write_text(FILE.read_text().replace("sys.exit(3)", "pass"))
+    assert len(search(source, "y", fresh=True, **asked).trials()) == 3
