@@ -158,7 +158,7 @@ def located(shape: Own) -> Own:
     if not named:
         raise UsageError(
             f"the code of {text} is not in the bundle and runs only if you name it: "
-            f"--network {text}"
+            f"--network {text}, or in Python network={text!r}"
         )
     if shape.digest:
         check_digest(named[-1], shape.digest, "the bundle")

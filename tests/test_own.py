@@ -270,7 +270,12 @@ def test_a_network_is_searched_beside_a_perceptron_and_used(tmp_path, monkeypatc
 
     monkeypatch.setattr(own, "_named", {})
     asked = ["predict", "m.nnt", source]
-    assert str(RUN.invoke(app, asked).exception).endswith("--network mine.py:Net")
+    assert str(RUN.invoke(app, asked).exception) == (
+        "the code of mine.py:Net is not in the bundle and runs only if you name it: "
+        "--network mine.py:Net, or in Python network='mine.py:Net'"
+    )
+    loaded = bundle.load("m.nnt", network="mine.py:Net")
+    assert len(loaded.predict(source)) == 60
     shown = RUN.invoke(app, [*asked, "--network", "mine.py:Net"])
     assert set(shown.stdout.split()[1:]) <= {"true", "false", "True", "False"}
     assert bundle.read("m.nnt").shapes[0].file == "mine.py"

@@ -23,16 +23,25 @@ _HOMES = {
 }
 
 
-def load(path: "str | Path") -> "Predictor":
+def load(path: "str | Path", network: str | None = None) -> "Predictor":
     """The network of a bundle, ready to predict.
+
+    Args:
+        path: of the bundle.
+        network: 'FILE.py:NAME' lets this code run, which a bundle of a network of one's own needs.
 
     Raises:
         NotFoundError: there is no such file.
         DataError: it is no bundle, or a damaged or newer one.
+        UsageError: it needs a network that was not named, or cannot be made.
+        RefusedError: the code is not that of the bundle.
     """
     from nntune.bundle.format import read
     from nntune.bundle.predictor import Predictor
+    from nntune.own import name_network
 
+    if network is not None:
+        name_network(network)
     return Predictor(read(path))
 
 
