@@ -136,6 +136,7 @@ class Search:
             reasons = sorted({trial.reason for trial in self._trials.values()})
             diverged = any(reason.startswith("diverged") for reason in reasons)
             advice = "lower --lr or scale the data" if diverged else "search other ranges"
+            advice += ", or see what the network computes" * (diverged and self._has_own)
             raise AllFailedError(
                 f"all {len(self._trials)} trials failed ({', '.join(reasons)}); {advice}."
             )

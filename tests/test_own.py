@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from nntune import autograd, bundle, own, study
 from nntune.bundle import checks
 from nntune.cli import app
-from nntune.errors import CrashError, RefusedError, UsageError
+from nntune.errors import AllFailedError, CrashError, RefusedError, UsageError
 from nntune.failures import failure_of
 from nntune.families import Grid, Own
 from nntune.session import search
@@ -436,3 +436,14 @@ def test_a_network_that_crashes_is_mended_in_a_fresh_study(tmp_path, monkeypatch
     )
     (tmp_path / "mine.py").write_text(FILE.read_text().replace("sys.exit(3)", "pass"))
     assert len(search(source, "y", fresh=True, **asked).trials()) == 3
+
+
+def test_numbers_that_are_none_may_be_the_networks_fault(tmp_path, monkeypatch) -> None:
+    source, db = table(tmp_path / "t.csv"), tmp_path / "t.db"
+    space = {"model": f"{FILE}:NaN", "epochs": 1}
+    with pytest.raises(AllFailedError) as caught:
+        search(source, "y", trials=1, space=space, db=db)
+    assert str(caught.value) == (
+        "all 1 trials failed (diverged at epoch 1); lower --lr or scale the data, or see what the "
+        "network computes."
+    )

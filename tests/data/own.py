@@ -130,3 +130,14 @@ class Exits(nn.Module):
         if self.training or self.always:
             sys.exit(3)
         return self.last(x)
+
+
+class NaN(nn.Module):
+    """Gives no numbers."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.last = nn.Linear(inputs, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(x) * torch.nan
