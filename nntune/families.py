@@ -237,6 +237,7 @@ class Own(NamedTuple):
     outputs: int
     parts: tuple[Part, ...]  # what its code makes with these arguments
     digest: str = ""  # of its code; bundles of older versions do not say
+    given: tuple[str, ...] | None = None  # which of inputs, outputs, size it takes; nor this
 
     @property
     def size(self) -> tuple[int, ...]:

@@ -208,7 +208,8 @@ def shape_of_own(
         (name, params[PREFIX + name]) for name in network.hyperparameters if PREFIX + name in params
     )
     file, name = network.file, network.name
-    return _with_parts(Own(inputs, grid, file, name, arguments, outputs, (), network.digest))
+    given = tuple(name for name in GIVEN if name in network.names)
+    return _with_parts(Own(inputs, grid, file, name, arguments, outputs, (), network.digest, given))
 
 
 @cache

@@ -13,6 +13,7 @@ from nntune import autograd, bundle, own, study
 from nntune.bundle import checks
 from nntune.cli import app
 from nntune.errors import AllFailedError, CrashError, RefusedError, UsageError
+from nntune.export.weights import sequential
 from nntune.failures import failure_of
 from nntune.families import Grid, Own
 from nntune.session import search
@@ -280,7 +281,8 @@ def test_a_network_is_searched_beside_a_perceptron_and_used(tmp_path, monkeypatc
     assert set(shown.stdout.split()[1:]) <= {"true", "false", "True", "False"}
     assert bundle.read("m.nnt").shapes[0].file == "mine.py"
     told = RUN.invoke(app, ["export", "m.nnt", "--format", "torch", "-o", "m.pt"]).stdout
-    assert "network = Net(inputs=4, outputs=2" in told
+    width = bundle.read("m.nnt").params["net.width"]
+    assert f"network = Net(inputs=4, outputs=2, width={width})  # of mine.py\n" in told
     kept = torch.load(tmp_path / "m.pt", weights_only=True)
     assert kept["norm.running_var"].shape == kept["first.bias"].shape
 
@@ -340,9 +342,10 @@ def test_a_network_that_changed_is_neither_made_again_nor_loaded(tmp_path, monke
 def test_a_bundle_that_does_not_know_its_code_goes_on(net: str) -> None:
     shape = own.shape_of_own(net, {}, 5, 3, None)
     old = checks.described(shape)
-    del old["digest"]
+    del old["digest"], old["given"]
     (read,) = checks.shapes({"shapes": [old]}, "m.nnt")
-    assert own.located(read) == shape
+    assert own.located(read) == shape._replace(given=None)
+    assert sequential(read).endswith("  # of own.py; leave out what it does not take")
 
 
 def test_what_a_network_imports_from_its_folder_is_part_of_its_hash(tmp_path, monkeypatch) -> None:

@@ -16,6 +16,7 @@ from nntune.data.table import DATE_FORMATS, TIME_FORMATS
 from nntune.data.texts import CASES, LONGEST
 from nntune.errors import DataError
 from nntune.families import FAMILIES, OWN, Convolutional, Grid, Own, Part, Recurrent
+from nntune.own import GIVEN
 from nntune.trials import AnyShape, Shape, terms_of
 
 TASKS = ("binary", "multiclass", "regression")
@@ -154,7 +155,12 @@ def _own(values: dict[str, Any]) -> Own:
         _whole(values["outputs"], 1, _MOST_UNITS),
         _parts(_listed(values, "parts")),
         _text(values.get("digest", "")),
+        None if values.get("given") is None else _given(_listed(values, "given")),
     )
+
+
+def _given(values: list[Any]) -> tuple[str, ...]:
+    return tuple(_one_of(name, GIVEN) for name in values)
 
 
 def _parts(values: list[Any]) -> tuple[Part, ...]:

@@ -70,10 +70,11 @@ def sequential(shape: AnyShape) -> str:
     """
     if isinstance(shape, Own):
         given = {"inputs": shape.inputs, "outputs": shape.outputs, "size": shape.size}
+        if shape.given is not None:
+            given = {name: given[name] for name in shape.given}
         named = [f"{name}={value!r}" for name, value in (*given.items(), *shape.arguments)]
-        return (
-            f"{shape.name}({', '.join(named)})  # of {shape.file}; leave out what it does not take"
-        )
+        unsure = "; leave out what it does not take" * (shape.given is None)
+        return f"{shape.name}({', '.join(named)})  # of {shape.file}{unsure}"
     if not isinstance(shape, Shape):
         return f"nn.Sequential({', '.join(layers_of(shape))})"
     layers = [f"nn.Linear({a}, {b})" for a, b in shape.layers]
