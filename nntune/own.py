@@ -13,8 +13,9 @@ import ast
 import hashlib
 import inspect
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -72,6 +73,7 @@ def name_network(text: str) -> Network:
         tuple(each.name for each in parameters),
         {each.name: each.default for each in parameters if each.default is not empty},
     )
+    _named.pop(text, None)  # of one name in several files, the last named is meant
     _named[text] = network
     return network
 
@@ -95,8 +97,9 @@ def _digest(file: str) -> str:
     while left:
         path = left.pop()
         if folder in path.parents and path not in texts and path.is_file():
-            texts[path] = path.read_bytes()
-            left += _imported(texts[path], path, folder)
+            with suppress(OSError):  # running it will say so
+                texts[path] = path.read_bytes()
+                left += _imported(texts[path], path, folder)
     hashed = hashlib.sha256(texts.pop(Path(file), b""))
     for path in sorted(texts):
         hashed.update(f"\0{path.relative_to(folder).as_posix()}\0".encode() + texts[path])
@@ -106,7 +109,8 @@ def _digest(file: str) -> str:
 def _imported(text: bytes, path: Path, folder: Path) -> Iterator[Path]:
     """Where the modules would lie that code names in its import statements."""
     try:
-        nodes = list(ast.walk(ast.parse(text)))
+        with warnings.catch_warnings(action="ignore"):
+            nodes = list(ast.walk(ast.parse(text)))
     except (SyntaxError, ValueError):  # imported within `try`, or never
         return
     for node in nodes:

@@ -354,7 +354,7 @@ def test_what_a_network_imports_from_its_folder_is_part_of_its_hash(tmp_path, mo
     (tmp_path / "parts_of_it" / "deep").mkdir(parents=True)
     files = {
         "mine.py": "import torch\nfrom parts_of_it.deep import one\ndef Net(): import beside\n",
-        "beside.py": "import mine, parts_of_it.other\n",
+        "beside.py": "import mine, parts_of_it.other\n'\\d'\n",  # which Python warns of
         "parts_of_it/deep/one.py": "from .. import other\n",  # a package without __init__.py
         "parts_of_it/other.py": "a = 1\n",
         "alone.py": "def Net(): pass\n",
@@ -450,3 +450,12 @@ def test_numbers_that_are_none_may_be_the_networks_fault(tmp_path, monkeypatch) 
         "all 1 trials failed (diverged at epoch 1); lower --lr or scale the data, or see what the "
         "network computes."
     )
+
+
+def test_of_one_name_in_two_files_the_last_named_is_meant(tmp_path, net: str) -> None:
+    shape = own.shape_of_own(net, {}, 5, 3, None)
+    other = tmp_path / "other.py"
+    other.write_text(FILE.read_text())
+    own.name_network(f"{other}:Net")
+    own.name_network(net)
+    assert own.located(shape).file == str(FILE)
