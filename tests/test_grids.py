@@ -1,12 +1,19 @@
 """Images, series and rows in time: how columns become a grid, and what is never looked at."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from test_bundle import made
 
-from nntune.data import Request, describe, load, load_test
+from nntune.bundle import Predictor
+from nntune.bundle.checks import plain
+from nntune.bundle.evaluation import evaluate
+from nntune.data import Request, describe, load, load_test, read
 from nntune.data.learning import load as learnt
 from nntune.errors import DataError, UsageError
 from nntune.families import Grid
@@ -296,3 +303,50 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="is a folder without pictures"):
         load(Request(str(tmp_path / "empty")))
+
+
+LEARNT = np.random.default_rng(0).normal(size=(40, 3, 20))
+
+
+def network(folder: Path, x: np.ndarray = LEARNT, **asked: Any) -> Predictor:
+    """One that learnt nothing yet."""
+    source = arrays(folder / "learnt.npz", x)
+    form = read(source).grid
+    bundle = made(Request(source, **asked))
+    return Predictor(replace(bundle, data=asked | {"source": source, "grid": plain(form)}))
+
+
+@pytest.mark.parametrize(
+    ("shape", "there"),
+    [
+        ((3, 10, 10), "images of 10 x 10 pixels in 3 channels"),
+        ((20, 3), "series of 3 steps in 20 channels"),
+        ((3, 40), "series of 40 steps in 3 channels"),
+    ],
+)
+def test_arrays_of_another_shape_are_neither_predicted_nor_scored(
+    tmp_path: Path, shape: tuple[int, ...], there: str
+) -> None:
+    predictor = network(tmp_path)
+    other = arrays(tmp_path / "a.npz", np.zeros((40, *shape)))
+    for answer in (predictor.predict, partial(evaluate, predictor.bundle)):
+        with pytest.raises(DataError) as caught:
+            answer(other)
+        assert str(caught.value) == (
+            f"a.npz holds {there}; the network reads series of 20 steps in 3 channels"
+        )
+
+
+def test_the_shape_is_that_of_the_file_whatever_it_was_taken_for(tmp_path: Path) -> None:
+    for asked in ({"image": "6x10"}, {"series": True}):
+        predictor = network(tmp_path, **asked)
+        assert len(predictor.predict(str(tmp_path / "learnt.npz"))) == 40
+
+
+def test_a_flat_table_of_the_same_columns_is_predicted_too(tmp_path: Path) -> None:
+    predictor = network(tmp_path)
+    lines = [",".join(map(str, row.ravel())) for row in LEARNT]
+    header = ",".join(f"x{place}" for place in range(60))
+    (tmp_path / "a.csv").write_text("\n".join([header, *lines]) + "\n")
+    there = predictor.predict_proba(str(tmp_path / "learnt.npz"))
+    assert np.array_equal(predictor.predict_proba(str(tmp_path / "a.csv")), there)

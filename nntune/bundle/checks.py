@@ -73,12 +73,16 @@ def described(shape: AnyShape) -> dict[str, Any]:
     if isinstance(shape, Shape):
         return {**shape._asdict(), "hidden": list(shape.hidden)}
     family = {Convolutional: "cnn", Recurrent: "rnn", Own: OWN}[type(shape)]
-    grid = shape.grid and {**shape.grid._asdict(), "size": list(shape.grid.size)}
-    values = {**shape._asdict(), "family": family, "grid": grid}
+    values = {**shape._asdict(), "family": family, "grid": plain(shape.grid)}
     if isinstance(shape, Own):  # where the code lay is nobody's business
         values |= {"file": PurePath(shape.file).name, "arguments": dict(shape.arguments)}
         values["parts"] = [[part.name, list(part.size), part.kind] for part in shape.parts]
     return values
+
+
+def plain(grid: Grid | None) -> dict[str, Any] | None:
+    """A grid in plain values; `grid_of` reads it back."""
+    return grid and {**grid._asdict(), "size": list(grid.size)}
 
 
 def shapes(facts: dict[str, Any], name: str) -> tuple[AnyShape, ...]:
@@ -148,7 +152,7 @@ def _own(values: dict[str, Any]) -> Own:
     _hold(all(isinstance(v, int | float | str) for v in arguments.values()), "arguments")
     return Own(
         _whole(values["inputs"], 1, _MOST_INPUTS),
-        None if values["grid"] is None else _grid(values["grid"]),
+        grid_of(values["grid"]),
         _text(values["file"]),
         _text(values["name"]),
         tuple(arguments.items()),
@@ -172,6 +176,11 @@ def _parts(values: list[Any]) -> tuple[Part, ...]:
         parts.append(Part(_name(value[0]), size, _one_of(value[2], ("weight", "bias", "buffer"))))
     _hold(len({part.name for part in parts}) == len(parts), "parts")
     return tuple(parts)
+
+
+def grid_of(values: Any) -> Grid | None:
+    """The grid of plain values; None of None."""
+    return None if values is None else _grid(values)
 
 
 def _grid(values: Any) -> Grid:
@@ -206,6 +215,7 @@ def facts(values: dict[str, Any], found: tuple[AnyShape, ...], name: str) -> dic
         for key in ("metrics", "versions", "params", "data"):
             _hold(isinstance(values[key], dict), key)
             checked[key] = values[key]
+        grid_of(values["data"].get("grid"))
         _hold(all(isinstance(v, str) for v in values["versions"].values()), "versions")
     except (_Wrong, KeyError) as error:
         raise _damaged(name, error) from None

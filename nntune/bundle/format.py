@@ -47,7 +47,8 @@ class Bundle:
         trials: number of each member's trial.
         seed: of the study.
         command: that made the bundle.
-        data: where the table came from and how it was read: the fields of data.Request.
+        data: where the table came from and how it was read: the fields of data.Request,
+            and the grid that its examples form, if they do.
     """
 
     parameters: tuple[Parameters, ...]

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nntune.bundle import forward
+from nntune.bundle import checks, forward
 from nntune.bundle.format import Bundle
 from nntune.data.encoding import Encoded, Encoder
 from nntune.data.fitting import Columns, Doubts
 from nntune.data.history import MOST_LAGS, History
 from nntune.data.table import Table
 from nntune.errors import DataError
-from nntune.families import Own
+from nntune.families import Grid, Own
 from nntune.own import located
 from nntune.trials import Shape
 
@@ -41,7 +41,8 @@ class Predictor:
         kinds = {column["name"]: column["kind"] for column in bundle.columns}
         names = [feature.column for feature in self._encoder.features]
         history = _history(bundle, names)
-        self.columns = Columns(self._encoder.features, kinds, history, _image(bundle))
+        asked = _image(bundle), _grid(bundle)
+        self.columns = Columns(self._encoder.features, kinds, history, *asked)
         if history is not None:
             names = list(dict.fromkeys([*history.columns, *(n for n in names if n in kinds)]))
         self.feature_names_in_ = np.array(names, object)
@@ -136,10 +137,16 @@ class Predictor:
 
 def _image(bundle: Bundle) -> str | None:
     """The size of the pictures that the network learnt from, as --image writes it."""
-    asked, shape = bundle.data.get("image"), bundle.shape
-    if isinstance(asked, str):
-        return asked
-    return None if isinstance(shape, Shape) or shape.grid is None else shape.grid.image
+    asked, grid = bundle.data.get("image"), _grid(bundle)
+    return asked if isinstance(asked, str) else grid and grid.image
+
+
+def _grid(bundle: Bundle) -> Grid | None:
+    """What the file that the network learnt from said that its examples are; None of tables."""
+    if "grid" in bundle.data:
+        return checks.grid_of(bundle.data["grid"])
+    is_otherwise = any(bundle.data.get(key) for key in ("image", "series", "lags"))
+    return None if is_otherwise or isinstance(bundle.shape, Shape) else bundle.shape.grid
 
 
 def _history(bundle: Bundle, names: list[str]) -> History | None:

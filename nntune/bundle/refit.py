@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nntune import __version__
+from nntune.bundle.checks import plain
 from nntune.bundle.format import Bundle, Parameters
 from nntune.bundle.resampling import resampled
 from nntune.bundle.scoring import network_values, score, truth
-from nntune.data import Request
 from nntune.data.learning import Learning, learning_of
 from nntune.data.plan import Plan
 from nntune.errors import AllFailedError, NotFoundError, UsageError
@@ -92,7 +92,7 @@ def refit(view: View, wanted: Wanted, plan: Plan | None = None) -> Refitted:
         shapes = [maker.shape(trial, learning) for trial in chosen]
     if wanted.rows == "all":
         notes.append("it has learnt from the test rows too: no score of it on them is honest")
-    bundle = _bundle(view, wanted, plan.request, learning, chosen, parameters, shapes)
+    bundle = _bundle(view, wanted, plan, learning, chosen, parameters, shapes)
     return Refitted(bundle, tuple(notes))
 
 
@@ -258,7 +258,7 @@ def _value(metric: str, predicted: Sequence[Values], searched: Learning) -> floa
 def _bundle(
     view: View,
     wanted: Wanted,
-    request: Request,
+    plan: Plan,
     learning: Learning,
     trials: Sequence[Trial],
     parameters: Sequence[Parameters],
@@ -296,5 +296,5 @@ def _bundle(
         trials=tuple(trial.number for trial in trials),
         seed=definition.seed,
         command=wanted.command,
-        data=asdict(request),
+        data=asdict(plan.request) | {"grid": plain(plan.form)},
     )

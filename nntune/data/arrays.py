@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nntune.data.grids import grid_of_array
+from nntune.data.grids import flattened
 from nntune.data.table import Cells, Numbers, Table, strings
 from nntune.errors import DataError, did_you_mean
 
@@ -155,13 +155,7 @@ def _table(x: Array, y: Array, name: str) -> Table:
         )
     if y.squeeze().ndim != 1 or len(y) != len(x):
         raise DataError(f"{name}: X has {len(x)} rows and y has shape {y.shape}; they must agree")
-    if x.dtype.kind not in "biuf":
-        raise DataError(f"{name}: X is of type {x.dtype}; it needs to be numbers")
-    grid = grid_of_array(x.shape[1:])
-    if grid is not None and x.ndim == 4 and x.shape[1:3] == grid.size:
-        x = np.moveaxis(x, 3, 1)  # colours of a pixel stood beside each other
-    flat = np.ascontiguousarray(x.reshape(len(x), -1).T)
-    flat = flat.astype(np.uint8) if flat.dtype.kind == "b" else flat
+    flat, grid = flattened(x, name)
     columns: dict[str, Cells] = {f"x{i}": Numbers(flat[i]) for i in range(len(flat))}
     columns["y"] = _targets(y.squeeze(), name)
     notes: tuple[str, ...] = ()

@@ -26,6 +26,7 @@ from nntune.data.table import (
 )
 from nntune.data.target import listed
 from nntune.errors import DataError, did_you_mean
+from nntune.families import Grid
 
 # More unreadable cells than this share of those with a value are no slips but another column.
 MOST_JUNK = 0.05
@@ -78,12 +79,14 @@ class Columns:
         kinds: of each column as it was read for training: 'number', 'string' or 'date'.
         history: of which columns the past is needed; such a table cannot be read in parts.
         image: the size that pictures are brought to.
+        grid: what its examples are, where they are arrays.
     """
 
     features: Sequence[Feature]
     kinds: Mapping[str, str]
     history: History | None = None
     image: str | None = None
+    grid: Grid | None = None
 
     def check(self, names: Sequence[str], source: str) -> None:
         """Refuse a table that lacks one.
@@ -107,6 +110,10 @@ class Columns:
         Raises:
             DataError: a column is missing, or holds something else than in training.
         """
+        if self.grid and table.grid and self.grid[:2] != table.grid[:2]:
+            raise DataError(
+                f"{table.name} holds {table.grid.text}; the network reads {self.grid.text}"
+            )
         table = self.history.lagged(table) if self.history else table
         self.check(list(table.columns), table.name)
         fitted: dict[str, Cells] = {}

@@ -8,8 +8,10 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nntune.data.encoding import Feature, Scale, finite, largest_of, unit_of
 from nntune.data.pictures import is_folder
@@ -34,6 +36,21 @@ def grid_of_array(shape: tuple[int, ...]) -> Grid | None:
     if len(shape) == 3:
         return Grid(shape[2], shape[:2]) if shape[2] <= _COLOURS else Grid(shape[0], shape[1:])
     return None
+
+
+def flattened(x: NDArray[Any], name: str) -> tuple[NDArray[Any], Grid | None]:
+    """Examples (N, ...) as columns (D, N), channel after channel, and the grid that they form.
+
+    Raises:
+        DataError: they are no numbers.
+    """
+    if x.dtype.kind not in "biuf":
+        raise DataError(f"{name}: X is of type {x.dtype}; it needs to be numbers")
+    grid = grid_of_array(x.shape[1:])
+    if grid is not None and x.ndim == 4 and x.shape[1:3] == grid.size:
+        x = np.moveaxis(x, 3, 1)  # colours of a pixel stood beside each other
+    flat = np.ascontiguousarray(x.reshape(len(x), -1).T)
+    return (flat.astype(np.uint8) if flat.dtype.kind == "b" else flat), grid
 
 
 def arranged(table: Table, request: Request, left_out: Sequence[str]) -> Table:

@@ -75,6 +75,7 @@ class Plan:
     encoder: Encoder
     y: Array
     grid: Grid | None = None  # that the first features form
+    form: Grid | None = None  # of the examples, as the source itself says it
 
     @property
     def seen(self) -> Rows:
@@ -85,7 +86,7 @@ class Plan:
 def plan_of(request: Request, table: Table | None = None) -> Plan:
     table = read(request.source, request.target, request.image) if table is None else table
     name = target_name(table, request)
-    left_out = _left_out(table, request, name)
+    left_out, form = _left_out(table, request, name), table.grid
     _check_options(table, request, name)
     table = arranged(table, request, left_out)
     history = _history(table, request, name, left_out)
@@ -117,7 +118,7 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
     valid, test = (_read_alike(each, table, roles) for each in (valid, test))
     return Plan(
         request, target, files, table, valid, test, parts, whole, turns, kept, roles, encoder, y,
-        grid,
+        grid, form,
     )  # fmt: skip
 
 
