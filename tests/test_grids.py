@@ -350,3 +350,30 @@ def test_a_flat_table_of_the_same_columns_is_predicted_too(tmp_path: Path) -> No
     (tmp_path / "a.csv").write_text("\n".join([header, *lines]) + "\n")
     there = predictor.predict_proba(str(tmp_path / "learnt.npz"))
     assert np.array_equal(predictor.predict_proba(str(tmp_path / "a.csv")), there)
+
+
+def test_rows_of_an_npz_are_predicted_without_answers_and_one_alone(tmp_path: Path) -> None:
+    predictor = network(tmp_path)
+    learnt = predictor.predict_proba(str(tmp_path / "learnt.npz"))
+    np.savez(tmp_path / "a.npz", X=LEARNT[:1])
+    assert np.array_equal(predictor.predict_proba(str(tmp_path / "a.npz")), learnt[:1])
+    one = arrays(tmp_path / "b.npz", LEARNT[:1])
+    assert np.array_equal(predictor.predict_proba(one), learnt[:1])
+    assert evaluate(predictor.bundle, one).rows == 1
+    with pytest.raises(DataError, match=r"a.npz holds X; X and y are needed, or X_train"):
+        evaluate(predictor.bundle, str(tmp_path / "a.npz"))
+    np.savez(tmp_path / "c.npz", rows=LEARNT)
+    with pytest.raises(DataError, match=r"c.npz holds rows; X is needed, or X_train and X_test"):
+        predictor.predict(str(tmp_path / "c.npz"))
+
+
+def test_the_rows_of_an_official_split_are_all_predicted_and_scored(tmp_path: Path) -> None:
+    predictor, y = network(tmp_path), np.arange(40) % 2
+    path = str(tmp_path / "a.npz")
+    np.savez(path, X_train=LEARNT[:30], y_train=y[:30], X_test=LEARNT[30:], y_test=y[30:])
+    note = "a.npz: 30 rows of X_train come first, then 10 of X_test"
+    with pytest.warns(UserWarning, match=note):
+        found = predictor.predict_proba(path)
+    assert np.array_equal(found, predictor.predict_proba(str(tmp_path / "learnt.npz")))
+    scored = evaluate(predictor.bundle, path)
+    assert (scored.rows, scored.notes) == (40, (note,))

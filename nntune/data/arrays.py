@@ -66,7 +66,7 @@ def sklearn_names(source: str) -> list[str]:
     return list(read_sklearn(source).columns)
 
 
-def read_arrays(path: Path, name: str) -> Table:
+def read_arrays(path: Path, name: str, *, answers: bool = True) -> Table:
     """An npz file with X and y, or X_train, y_train, X_test and y_test.
 
     X is (N, D), images (N, H, W) or (N, H, W, C), or series (N, C, T), whose true `lengths`,
@@ -74,24 +74,38 @@ def read_arrays(path: Path, name: str) -> Table:
 
     Never unpickles: an array of Python objects is refused.
 
+    Args:
+        path: of the plain file.
+        name: how messages call it.
+        answers: y is needed; else X alone will do, and y is not looked at.
+
     Raises:
         DataError: other names, unequal lengths, or an array that is not plain.
     """
     arrays = _arrays(path, name)
-    if {"X", "y"} <= set(arrays):
-        return _table(_cut(arrays, "", name), arrays["y"], name)
-    if {"X_train", "y_train"} <= set(arrays):
-        table = _table(_cut(arrays, "_train", name), arrays["y_train"], name)
-        if not {"X_test", "y_test"} <= set(arrays):
-            return table
-        if arrays["X_test"].shape[1:] != arrays["X_train"].shape[1:]:
-            raise DataError(f"{name}: examples of X_train and X_test differ in shape")
-        test = _table(_cut(arrays, "_test", name), arrays["y_test"], name)
-        return replace(table, test=test)
-    held = ", ".join(arrays) or "nothing"
-    raise DataError(
-        f"{name} holds {held}; X and y are needed, or X_train, y_train, X_test and y_test"
-    )
+    parts = [
+        part
+        for part in ("", "_train", "_test")
+        if f"X{part}" in arrays and (f"y{part}" in arrays or not answers)
+    ]
+    if not {"", "_train"} & set(parts):
+        held = ", ".join(arrays) or "nothing"
+        wanted = "X and y are needed, or X_train, y_train, X_test and y_test"
+        wanted = wanted if answers else "X is needed, or X_train and X_test"
+        raise DataError(f"{name} holds {held}; {wanted}")
+    table = _table(arrays, parts[0], name, answers)
+    if parts != ["_train", "_test"]:
+        return table
+    if (train := arrays["X_train"].shape[1:]) != (test := arrays["X_test"].shape[1:]):
+        raise DataError(
+            f"{name}: an example of X_train is {_sides(train)} and one of X_test {_sides(test)}; "
+            "both need the same shape"
+        )
+    return replace(table, test=_table(arrays, "_test", name, answers))
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "one number"
 
 
 def _cut(arrays: dict[str, Array], part: str, name: str) -> Array:
@@ -101,6 +115,12 @@ def _cut(arrays: dict[str, Array], part: str, name: str) -> Array:
         return x
     if lengths.shape != x.shape[:1] or lengths.dtype.kind not in "iu" or x.dtype.kind not in "biuf":
         raise DataError(f"{name}: lengths{part} needs a whole number for each of {len(x)} series")
+    if (odd := (lengths < 1) | (lengths > x.shape[-1])).any():
+        row = int(odd.argmax())
+        raise DataError(
+            f"{name}: lengths{part} says {lengths[row]} in row {row + 1:,}; "
+            f"a series has 1 to {x.shape[-1]:,} steps"
+        )
     cut = x.astype(np.float64)
     behind = np.arange(x.shape[-1]) >= lengths[:, None]
     np.moveaxis(cut, -1, 1)[behind] = np.nan
@@ -146,26 +166,28 @@ def _arrays(path: Path, name: str) -> dict[str, Array]:
     return arrays
 
 
-def _table(x: Array, y: Array, name: str) -> Table:
+def _table(arrays: dict[str, Array], part: str, name: str, answers: bool) -> Table:
+    x = _cut(arrays, part, name)
     if x.ndim < 2 or len(x) == 0:
         raise DataError(f"{name}: X has shape {x.shape}; it needs a row for each example")
-    if y.ndim > 1 and y.size != len(y) == len(x):
-        raise DataError(
-            f"{name}: y has shape {y.shape}; one column is predicted, so it needs shape ({len(x)},)"
-        )
-    if y.squeeze().ndim != 1 or len(y) != len(x):
-        raise DataError(f"{name}: X has {len(x)} rows and y has shape {y.shape}; they must agree")
     flat, grid = flattened(x, name)
     columns: dict[str, Cells] = {f"x{i}": Numbers(flat[i]) for i in range(len(flat))}
-    columns["y"] = _targets(y.squeeze(), name)
+    if answers:
+        columns["y"] = _targets(arrays[f"y{part}"], len(x), name)
     notes: tuple[str, ...] = ()
     if grid is None and x.ndim > 2:
-        shape = " x ".join(str(n) for n in x.shape[1:])
-        notes = (f"{name}: examples of {shape} are flattened to {len(flat)} numbers",)
-    return Table(name, columns, target="y", notes=notes, grid=grid)
+        notes = (f"{name}: examples of {_sides(x.shape[1:])} are flattened to {len(flat)} numbers",)
+    return Table(name, columns, target="y" if answers else None, notes=notes, grid=grid)
 
 
-def _targets(y: Array, name: str) -> Cells:
+def _targets(y: Array, rows: int, name: str) -> Cells:
+    if y.ndim > 1 and y.size != len(y) == rows:
+        raise DataError(
+            f"{name}: y has shape {y.shape}; one column is predicted, so it needs shape ({rows},)"
+        )
+    if y.shape[:1] != (rows,) or y.size != rows:
+        raise DataError(f"{name}: X has {rows} rows and y has shape {y.shape}; they must agree")
+    y = y.ravel()
     if y.dtype.kind in "US":
         return strings([str(v) if y.dtype.kind == "U" else v.decode("utf-8", "replace") for v in y])
     if y.dtype.kind == "b":

@@ -60,17 +60,16 @@ def chunks(source: str, columns: Columns, doubts: Doubts) -> Iterator[Table]:
         yield columns.fitted(read_sklearn(source), doubts)
         return
     if columns.history is not None:
-        yield columns.fitted(read_whole(source, columns.history.target), doubts)
+        yield from _both(read_whole(source, columns.history.target), columns, doubts)
         return
     if is_folder(source):
-        pictures = read_pictures(source, columns.image)
-        doubts.notes += pictures.notes
-        yield columns.fitted(pictures, doubts)
+        yield from _both(read_pictures(source, columns.image), columns, doubts)
         return
     opened = _piped() if source == "-" else _opened_file(source, name)
     with opened as (path, form, blocks), closing(_connected()) as con:
         if form == "npz":
-            yield columns.fitted(read_arrays(path, name), doubts)
+            answers = any(feature.column == "y" for feature in columns.features)
+            yield from _both(read_arrays(path, name, answers=answers), columns, doubts)
             return
         reader = _Reader(con, columns, doubts, name, form)
         if form == "parquet":
@@ -80,6 +79,18 @@ def chunks(source: str, columns: Columns, doubts: Doubts) -> Iterator[Table]:
                 part = folder / "part"
                 read = reader.delimited if form == "csv" else reader.json_lines
                 yield from read(blocks, part)
+
+
+def _both(table: Table, columns: Columns, doubts: Doubts) -> Iterator[Table]:
+    """A whole table, then the rows that it keeps apart."""
+    doubts.notes += table.notes
+    yield columns.fitted(table, doubts)
+    if table.test is not None:
+        doubts.notes.append(
+            f"{table.name}: {table.rows:,} rows of X_train come first, then {table.test.rows:,} of "
+            "X_test"
+        )
+        yield columns.fitted(table.test, doubts)
 
 
 def _connected() -> "DuckDBPyConnection":
