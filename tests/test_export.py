@@ -22,10 +22,12 @@ from nntune.bundle import Bundle, Predictor
 from nntune.bundle.refit import Wanted, refit
 from nntune.cli import main
 from nntune.data import Request, read
+from nntune.data.chunks import chunks
 from nntune.data.encoding import DATE_PARTS, Encoder
 from nntune.data.encoding import date_parts as parts_of
+from nntune.data.fitting import Doubts
 from nntune.data.learning import load as load_rows
-from nntune.data.table import Strings, moments
+from nntune.data.table import Strings, moments, numbers
 from nntune.errors import DataError, UsageError
 from nntune.export.configuration import space_toml
 from nntune.export.graph import IR, OPSET, date_parts, onnx_model
@@ -282,6 +284,31 @@ def test_a_script_reads_dates_truths_and_other_formats_alike(
     expected = sorted_columns(learnt.train.x, learnt.valid.x)
     assert sorted_columns(names["x"], names["x_valid"]) == pytest.approx(expected, abs=1e-5)
     assert (names["y"].numpy() == learnt.train.y).all()
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_predictions_and_a_script_read_thousands_as_training_does(
+    swapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = ["1.234", "1.234.000", "12.5", "0.125", "-2.500", "1.527,79", "3,5", "7", " 1.000 "]
+    if swapped:
+        cells = [cell.translate(str.maketrans(",.", ".,")) for cell in cells]
+        cells = ["12.5" if cell == "12,5" else cell for cell in cells]
+    rows = [f"{cells[i % 9]};{cells[i % 9]};{i * i % 17}" for i in range(90)]
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(["y;a;b", *rows]))
+    request = Request(str(path), "y", task="regression")
+    found = network(request)
+
+    names = until_training(pytorch_script(found, request.source, "script.py"), monkeypatch)
+
+    learnt = load_rows(request, "train")
+    truth = {1234, 1_234_000, 12.5, 125 if swapped else 0.125, -2500, 1527.79, 3.5, 7, 1000}
+    assert names["y"].numpy().squeeze() == pytest.approx(learnt.train.y, abs=1e-5)
+    assert names["x"].numpy() == pytest.approx(learnt.train.x, abs=1e-5)
+    parts = chunks(str(path), Predictor(found).columns, Doubts())
+    assert {value for part in parts for value in part.columns["a"].values} == truth
+    assert {*numbers(read(str(path)).columns["a"], found.columns[1]["style"])} == truth
 
 
 def test_a_script_and_onnx_standardise_numbers_of_a_tiny_unit(

@@ -25,7 +25,7 @@ from nntune.data.encoding import Feature
 from nntune.data.files import decodes, file_format, plain_file, scratch, shown, utf8_file
 from nntune.data.fitting import Columns, Doubts, filled, fit_cells
 from nntune.data.roles import FALSE, TRUE
-from nntune.data.table import MISSING, Cells, Dates, Numbers, Strings, Table
+from nntune.data.table import GROUPED, MISSING, Cells, Dates, Numbers, Strings, Table
 from nntune.errors import DataError
 
 if TYPE_CHECKING:
@@ -427,11 +427,12 @@ def _number(text: str, style: str) -> str:
     """The number that a text spells, in the style of the training column; else null."""
     clean = _clean(text)
     if style == "comma":
-        ungrouped = (
-            f"case when contains({clean}, ',') then replace({clean}, '.', '') else {clean} end"
+        grouped = f"contains({clean}, ',') or regexp_full_match({clean}, '{GROUPED}')"
+        return _double(
+            f"case when {grouped} then replace(replace({clean}, '.', ''), ',', '.') "
+            f"else {clean} end"
         )
-        clean = f"replace({ungrouped}, ',', '.')"
-    elif style == "thousands":
+    if style == "thousands":
         clean = f"replace({clean}, ',', '')"
     return f"coalesce({_double(text)}, {_double(clean)})"
 

@@ -174,8 +174,12 @@ def number_style(levels: Sequence[str]) -> str:
     return "thousands" if all(grouped.fullmatch(s) for s in marked) else "comma"
 
 
+# A number with points between its thousands, where the comma is decimal; 0.123 and 12.5 are none.
+GROUPED = r"[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+"
+
+
 def _number(text: str, style: str) -> float:
-    if style != "point" and "," in text:
+    if (style != "point" and "," in text) or (style == "comma" and re.fullmatch(GROUPED, text)):
         mark, group = (",", ".") if style == "comma" else (".", ",")
         text = text.replace(group, "").replace(mark, ".")
     # Python takes 1_000 for a number; in a table it is a name.
@@ -185,8 +189,8 @@ def _number(text: str, style: str) -> float:
 def level_numbers(levels: Sequence[str], style: str) -> tuple[Floats, NDArray[np.bool_]]:
     """Numbers that the levels spell, nan where they spell none, and which are not numbers at all.
 
-    >>> level_numbers(["1,5", "NA", "abc"], "comma")
-    (array([1.5, nan, nan]), array([False, False,  True]))
+    >>> level_numbers(["1,5", "NA", "abc", "1.234"], "comma")
+    (array([   1.5,    nan,    nan, 1234. ]), array([False, False,  True, False]))
     """
     values = np.full(len(levels), np.nan)
     junk = np.zeros(len(levels), np.bool_)

@@ -2,6 +2,7 @@
 
 from nntune.data.encoding import CAPITALS, DIGITS, FAR, MARKS, MOST_LEVELS
 from nntune.data.roles import FALSE, TRUE
+from nntune.data.table import GROUPED
 
 # What a study may ask of its data, and what a script does and the study did not.
 UNLIKE = {
@@ -42,10 +43,17 @@ NOTE_TERMS = """
 There it trained the weights of a term only in the steps in which it occurred; here Adam moves all
 in every step, so the score may differ."""
 
-STYLES = {
-    "comma": '.replace(".", "", regex=False).str.replace(",", ".", regex=False)',
-    "thousands": '.replace(",", "", regex=False)',
-}
+STYLES = {"comma": "map(point)", "thousands": 'str.replace(",", "", regex=False)'}
+
+POINT = f'''
+def point(cell):
+    """A number with a decimal comma as one with a point; 1.234 is grouped as in 1.234,5."""
+    if "," in cell or re.fullmatch(r"{GROUPED}", cell.strip()):
+        return cell.replace(".", "").replace(",", ".")
+    return cell
+
+
+'''
 
 NUMBER = '''
 def number(cells):

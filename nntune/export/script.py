@@ -48,7 +48,7 @@ def pytorch_script(bundle: Bundle, source: str, name: str) -> str:
     columns = _Columns.of(bundle)
     parts = [
         _head(bundle, name),
-        _imports(found, columns),
+        _imports(bundle, found, columns),
         _constants(bundle, source, columns),
         _reading(bundle, found, columns),
         *_encoding(columns),
@@ -119,10 +119,11 @@ class _Columns:
     def bins(self) -> bool:
         return any(feature.bins for feature in self.features)
 
-    def styled(self, style: str, more: Sequence[str] = ()) -> list[str]:
-        """Columns of numbers that are written in a style."""
-        written = [*self.named("numeric", "string"), *more]
-        return [column for column in written if self.styles.get(column) == style]
+
+def _styled(bundle: Bundle, columns: _Columns, style: str) -> list[str]:
+    """Columns of numbers that are written in a style."""
+    written = columns.named("numeric", "string") + [bundle.target] * (not bundle.classes)
+    return [column for column in written if columns.styles.get(column) == style]
 
 
 def _head(bundle: Bundle, name: str) -> str:
@@ -143,14 +144,14 @@ def _head(bundle: Bundle, name: str) -> str:
     )
 
 
-def _imports(found: Source, columns: _Columns) -> str:
+def _imports(bundle: Bundle, found: Source, columns: _Columns) -> str:
     imports = pieces.IMPORTS.replace("from sklearn import metrics", found.imports)
     if columns.spans:
         imports = imports.replace("from sklearn", "from scipy import sparse\nfrom sklearn", 1)
         imports = imports.replace("from torch", f"{pieces.IMPORT_TFIDF}\nfrom torch", 1)
-    return (
-        imports.replace("import sys", "import re\nimport sys") if columns.named("text") else imports
-    )
+    if columns.named("text") or _styled(bundle, columns, "comma"):
+        imports = imports.replace("import sys", "import re\nimport sys")
+    return imports
 
 
 def _plain(text: str) -> str:
@@ -229,13 +230,16 @@ def _assigned(name: str, values: Any) -> str:
 
 
 def _reading(bundle: Bundle, found: Source, columns: _Columns) -> str:
-    target = [] if bundle.classes else [bundle.target]
     lines = [*found.lines]
-    for style, steps in pieces.STYLES.items():
-        if styled := columns.styled(style, target):
-            lines += [f"for name in {styled!r}:", f"    table[name] = table[name].str{steps}"]
+    for style, step in pieces.STYLES.items():
+        if styled := _styled(bundle, columns, style):
+            lines += [
+                f"for name in {styled!r}:",
+                f"    table[name] = table[name].astype(str).{step}",
+            ]
     body = textwrap.indent("\n".join([*lines, "return table"]), "    ")
-    return f'def read(path):\n    """{found.meaning}"""\n{body}\n\n'
+    point = pieces.POINT.lstrip("\n") if _styled(bundle, columns, "comma") else ""
+    return f'{point}def read(path):\n    """{found.meaning}"""\n{body}\n\n'
 
 
 def _encoding(columns: _Columns) -> list[str]:
