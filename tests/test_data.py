@@ -176,13 +176,27 @@ def test_dates_become_parts_and_text_becomes_shares_of_characters() -> None:
         lambda t: t.replace(",", "\t"),
         lambda t: t.replace(",", "|"),
         lambda t: t.replace("\n", "\r\n"),
+        lambda t: t.replace("\n", "\r\n", 1),
+        lambda t: t[:-1].replace("\n", "\r\n") + "\n",
         lambda t: "\ufeff" + t,
         lambda t: t.replace(",", " , "),
         lambda t: t.replace("red", '"red"'),
         lambda t: "# made by a machine\n" + t,
         lambda t: t.replace(",", ";").replace(".", ","),
     ],
-    ids=["semicolon", "tab", "bar", "crlf", "bom", "blanks", "quotes", "comment", "comma"],
+    ids=[
+        "semicolon",
+        "tab",
+        "bar",
+        "crlf",
+        "crlf header",
+        "lf at the end",
+        "bom",
+        "blanks",
+        "quotes",
+        "comment",
+        "comma",
+    ],
 )
 def test_the_same_table_written_differently_is_the_same_table(
     tmp_path: Path, change: object

@@ -566,6 +566,18 @@ def test_line_ends_do_not_change_how_many_rows_there_are(
     assert len(Predictor(made())._values(rows)) == 344
 
 
+def test_rows_below_a_crlf_header_are_predicted_as_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Path(PENGUINS.source).read_bytes()
+    (tmp_path / "rows.csv").write_bytes(plain.replace(b"\n", b"\r\n", 1).replace(b"0\n", b"0\r\n"))
+    monkeypatch.setattr(parts, "BLOCK", 8000)
+
+    found = Predictor(made()).predict(tmp_path / "rows.csv")
+
+    assert list(found) == list(Predictor(made()).predict(PENGUINS.source))
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_a_broken_file_is_a_sentence_with_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str

@@ -22,7 +22,7 @@ import numpy as np
 from nntune.data import ducks
 from nntune.data.delimited import Dialect, complaint, dialect, unique_names
 from nntune.data.encoding import Feature
-from nntune.data.files import decodes, file_format, plain_file, scratch, shown, utf8_file
+from nntune.data.files import decodes, even, file_format, plain_file, scratch, shown, utf8_file
 from nntune.data.fitting import Columns, Doubts, filled, fit_cells
 from nntune.data.roles import FALSE, TRUE
 from nntune.data.table import GROUPED, MISSING, Cells, Dates, Numbers, Strings, Table
@@ -183,7 +183,7 @@ class _Reader:
         """Parts of a delimited file."""
         line = 0
         for count, block in enumerate(_records(blocks, lambda first: self._sniffed(first, part))):
-            part.write_bytes(block)
+            part.write_bytes(even(block))
             found = self._dialect if count == 0 else replace(self._dialect, header=False, skip=0)
             columns = [f"c{place}" for place in range(len(found.names))]
             picked = self._picked(found.names, ["VARCHAR"] * len(columns), columns)
@@ -197,7 +197,7 @@ class _Reader:
 
     def _sniffed(self, block: bytes, part: Path) -> str:
         """Finds how the file is written in its first part; the quote."""
-        part.write_bytes(block)
+        part.write_bytes(even(block))
         needed = [feature.column for feature in self._columns.features]
         self._dialect: Dialect = dialect(self._con, part, self._name, needed)
         return self._dialect.quote

@@ -7,6 +7,7 @@ decoded here. Copies live in a temporary folder for as long as the reading takes
 import codecs
 import gzip
 import os
+import re
 import shutil
 import sys
 import zlib
@@ -180,3 +181,26 @@ def utf8_file(path: Path, name: str) -> tuple[Path, str]:
     except UnicodeDecodeError:
         raise DataError(f"{name} starts like UTF-16 and is not; save it as UTF-8") from None
     return out, found
+
+
+def even_file(path: Path, name: str) -> tuple[Path, str]:
+    """The same as UTF-8 with one kind of line end: DuckDB reads no mix of them."""
+    plain, found = utf8_file(path, name)
+    with plain.open("rb") as file:
+        is_mixed = len({line.endswith(b"\r\n") for line in file if line.endswith(b"\n")}) == 2
+    if is_mixed:
+        text = plain.read_bytes()
+        plain = plain.with_name("even")
+        plain.write_bytes(even(text))
+    return plain, found
+
+
+def even(text: bytes) -> bytes:
+    r"""Text with one kind of line end; those in quotes belong to a cell and stay.
+
+    >>> even(b'a,b\r\n1,"x\r\ny"\n')
+    b'a,b\n1,"x\r\ny"\n'
+    """
+    if text.count(b"\r\n") in (0, text.count(b"\n")):
+        return text
+    return re.sub(rb'"[^"]*"|\r\n', lambda m: b"\n" if m[0] == b"\r\n" else m[0], text)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nntune.data import ducks
 from nntune.data.delimited import dialect, read_delimited, unique_names
-from nntune.data.files import file_format, plain_file, shown, utf8_file
+from nntune.data.files import even_file, file_format, plain_file, shown, utf8_file
 from nntune.data.pictures import TARGET, is_folder, read_pictures
 from nntune.data.table import Table
 from nntune.errors import DataError
@@ -52,7 +52,7 @@ def _read(source: str, hint: str | None) -> Table:
                 return _read_typed(path, name, "parquet", hint)
             case "jsonl":
                 return _read_typed(utf8_file(path, name)[0], name, "jsonl", hint)
-        plain, encoding = utf8_file(path, name)
+        plain, encoding = even_file(path, name)
         table = read_delimited(plain, name, hint)
     if encoding not in ENCODINGS:
         return table
@@ -149,6 +149,6 @@ def column_names(source: str) -> list[str]:
             return list(read_arrays(path, name).columns)
         if form != "csv":
             return list(_read_typed(path, name, form, None).columns)
-        plain, _ = utf8_file(path, name)
+        plain, _ = even_file(path, name)
         found = dialect(ducks.connect(), plain, name, None)
         return unique_names(found.names, name, None)[0]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from nntune.data import ducks
 from nntune.data.arrays import SKLEARN
 from nntune.data.delimited import Dialect, dialect, unique_names
-from nntune.data.files import file_format, plain_file, shown, utf8_file
+from nntune.data.files import even_file, file_format, plain_file, shown
 from nntune.data.grids import grid_of_array
 from nntune.data.pictures import is_folder
 from nntune.errors import DataError
@@ -53,7 +53,7 @@ def source_of(source: str, target: str) -> Source:
         if form == "jsonl":
             read = "pd.read_json(path, lines=True, dtype=False)"
             return Source((f"table = {read}.rename(columns=str.strip)",))
-        plain, encoding = utf8_file(path, shown(source))
+        plain, encoding = even_file(path, shown(source))
         found = dialect(ducks.connect(), plain, shown(source), target)
         names = unique_names(found.names, shown(source), target)[0]
         with open(source, "rb") as file:
