@@ -1,6 +1,14 @@
-"""`python -m nntune`."""
+"""`nntune`, also as `python -m nntune`.
 
-from nntune.cli import main
+Worker processes import this module once more, and are spared the command line.
+"""
+
+
+def main() -> None:
+    from nntune import cli
+
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

@@ -15,7 +15,7 @@ def prepare() -> None:
         return
     from multiprocessing import forkserver, resource_tracker
 
-    multiprocessing.set_forkserver_preload(["nntune.training"])
+    multiprocessing.set_forkserver_preload(["nntune.workers.loaded"])
     # What is blocked is inherited: Ctrl-C reaches all processes of a terminal, and only the main
     # one may act on it. The tracker comes first, for its start unblocks the signal.
     # So is where output goes: what a worker has to say comes back with its result, one that is

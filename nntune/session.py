@@ -101,6 +101,8 @@ def run(options: Options, *, quiet: bool = False) -> View:
             print(_lonely(options.dask), file=sys.stderr)
         if dataset.terms and options.device != "cpu":
             raise UsageError(f"--device {options.device}: text trains on the CPU; leave it out.")
+        import nntune.tpe  # noqa: F401  of the search: workers still import torch, so it is free
+
         workers.use_device()
         # Libraries round differently, so a study keeps the one that it began with.
         product = stored.training["product"] if stored else workers.fastest_product()

@@ -11,15 +11,17 @@ other weight.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from nntune.optimizers import BETA1, BETA2, EPSILON, MOMENTUM, Rates
 from nntune.trials import Shape
+
+if TYPE_CHECKING:  # a tenth of what workers import, and tables have none
+    from scipy.sparse import csr_array
 
 Floats = NDArray[np.float32]
 
@@ -36,7 +38,7 @@ _LEAST_LEFT = 1e-20
 class Batch(NamedTuple):
     """Rows of the sparse inputs, with the terms that occur in them renumbered."""
 
-    rows: csr_array  # (B, U)
+    rows: "csr_array"  # (B, U)
     terms: NDArray[np.intp]  # (U,) ascending
 
 
@@ -66,7 +68,7 @@ class Terms:
     """
 
     def __init__(
-        self, inputs: csr_array, shape: Shape, rates: Rates, optimizer: str, batch_size: int,
+        self, inputs: "csr_array", shape: Shape, rates: Rates, optimizer: str, batch_size: int,
         state: State,
     ) -> None:  # fmt: skip
         self._inputs, self._adam = inputs, optimizer == "adam"
@@ -188,7 +190,7 @@ class Terms:
             np.subtract(average, now, out=lag)
         self._left = 1.0
 
-    def score(self, rows: csr_array, out: torch.Tensor) -> None:
+    def score(self, rows: "csr_array", out: torch.Tensor) -> None:
         """Writes what the averaged weights add to the first layer for any rows, (M, H, B)."""
         self._write(rows @ self._average, out)
 
@@ -202,8 +204,10 @@ class Terms:
         return [table[:, self._of(place)] for table in tables]
 
 
-def _renumbered(rows: csr_array, place: NDArray[np.integer]) -> Batch:
+def _renumbered(rows: "csr_array", place: NDArray[np.integer]) -> Batch:
     """A batch with the terms that occur numbered from 0; `place` is (V,) scratch."""
+    from scipy.sparse import csr_array
+
     occurs = np.zeros(len(place), bool)
     occurs[rows.indices] = True
     terms = np.flatnonzero(occurs)

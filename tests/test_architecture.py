@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "costs": {"data", "errors", "space", "stacks", "trials"},
     "session": {
         "costs", "data", "errors", "families", "metrics", "own", "progress", "proposals", "pruners",
-        "retraining", "samplers", "search", "space", "stacks", "stops", "study", "trials",
+        "retraining", "samplers", "search", "space", "stacks", "stops", "study", "tpe", "trials",
         "verdict", "workers",
     },
     "retraining": {"data", "errors", "own", "stacks", "study", "trials", "workers"},
