@@ -262,14 +262,14 @@ def test_a_script_reads_dates_truths_and_other_formats_alike(
     ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pandas = pytest.importorskip("pandas")
-    if ending == "parquet":
-        pytest.importorskip("pyarrow")
+    duckdb = pytest.importorskip("duckdb")
     table = pandas.read_csv(PENGUINS.source)
+    table["many"] = table["body_mass_g"].astype("Int64")
     table["when"] = pandas.date_range("1969-01-01", periods=len(table), freq="37h")
     table["heavy"] = table["body_mass_g"] > 4000
     path = tmp_path / f"table.{ending}"
     if ending == "parquet":
-        table.to_parquet(path)
+        duckdb.from_df(table).write_parquet(str(path))
     elif ending == "jsonl":
         table.to_json(path, orient="records", lines=True, date_format="iso")
     else:
@@ -311,10 +311,11 @@ def test_predictions_and_a_script_read_thousands_as_training_does(
     assert {*numbers(read(str(path)).columns["a"], found.columns[1]["style"])} == truth
 
 
-def test_a_script_and_onnx_standardise_numbers_of_a_tiny_unit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("unit", ["e-9", "e306"])
+def test_a_script_and_onnx_standardise_numbers_of_an_odd_unit(
+    unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [f"{i * 37 % 100}e-9,1.0000000{i % 3},{'ny'[i % 3 == 0]}" for i in range(100)]
+    rows = [f"{i * 37 % 100}{unit},1.0000000{i % 3},{'ny'[i % 3 == 0]}" for i in range(100)]
     (tmp_path / "tiny.csv").write_text("\n".join(["a,b,y", *rows]))
     request = Request(str(tmp_path / "tiny.csv"), "y")
     found = network(request)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOST_LEVELS = 64
 # A standardised number beyond this says no more than "far out" and would swamp the first layer.
 FAR = 10.0
-_HUGE = 1e150  # the square of a larger number is infinite
+HUGE = 1e150  # the square of a larger number is infinite
 TEXT_PARTS = ("characters", "words", "word length", "upper case", "digits", "punctuation")
 DATE_PARTS = ("time", "year", "month", "day of week", "day of year", "hour")
 DAY = 86400.0
@@ -82,7 +82,7 @@ def largest_of(values: Floats) -> float:
 
 def unit_of(largest: float) -> float:
     """What to divide by so that squares are finite: 1, unless there is a very large number."""
-    return largest if largest > _HUGE else 1.0
+    return largest if largest > HUGE else 1.0
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What a script is put together from, in the order of the script."""
 
-from nntune.data.encoding import CAPITALS, DIGITS, FAR, MARKS, MOST_LEVELS
+from nntune.data.encoding import CAPITALS, DIGITS, FAR, HUGE, MARKS, MOST_LEVELS
 from nntune.data.roles import FALSE, TRUE
 from nntune.data.table import GROUPED
 
@@ -18,7 +18,7 @@ HEAD = '''
 """Predict {target}: trial {trial}{several} of the study {study}, in PyTorch alone.
 
 In the search its {metric} was {value}{judged}.{note}
-Needs numpy, pandas, scikit-learn and torch; run it as: python {name} [DATA]
+Needs {needs}; run it as: python {name} [DATA]
 Written by nntune {version}.
 """
 '''
@@ -75,10 +75,10 @@ def text(cells):
 NUMERIC = f'''
 def numeric(fit, values):
     """Standardised by the training cells; a gap is the median and has a feature of its own."""
-    known = fit[~np.isnan(fit)]
+    known, gaps = fit[~np.isnan(fit)], np.isnan(values)
+    unit = max(1.0, np.abs(known).max() / {HUGE:g})  # squares of very large numbers are infinite
+    known, filled = known / unit, np.where(gaps, np.median(known / unit), values / unit)
     sd = known.std() if known.std() > 1e-6 * min(1, np.abs(known).max()) else 1.0
-    gaps = np.isnan(values)
-    filled = np.where(gaps, np.median(known), values)
     scaled = np.clip((filled - known.mean()) / sd, -{FAR:g}, {FAR:g})
     return [scaled, gaps] if np.isnan(fit).any() else [scaled]
 

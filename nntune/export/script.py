@@ -47,7 +47,7 @@ def pytorch_script(bundle: Bundle, source: str, name: str) -> str:
     _refuse_unlike(bundle, found)
     columns = _Columns.of(bundle)
     parts = [
-        _head(bundle, name),
+        _head(bundle, found, name),
         _imports(bundle, found, columns),
         _constants(bundle, source, columns),
         _reading(bundle, found, columns),
@@ -126,7 +126,7 @@ def _styled(bundle: Bundle, columns: _Columns, style: str) -> list[str]:
     return [column for column in written if columns.styles.get(column) == style]
 
 
-def _head(bundle: Bundle, name: str) -> str:
+def _head(bundle: Bundle, found: Source, name: str) -> str:
     facts, trial = bundle.metrics, bundle.trials[0]
     folds = int(bundle.data.get("cv") or 1)
     several = f" (the first of {len(bundle.trials)} that are averaged)" * (len(bundle.trials) > 1)
@@ -138,6 +138,7 @@ def _head(bundle: Bundle, name: str) -> str:
         metric=_metric(bundle),
         value=f"{float(facts['value']):.6g}",
         judged=pieces.JUDGED_FOLDS.format(folds) if folds > 1 else pieces.JUDGED,
+        needs=found.needs,
         name=_plain(name),
         version=_plain(bundle.versions.get("nntune", "")),
         note=pieces.NOTE_TERMS * bool(terms_of(bundle.shape)),
@@ -149,6 +150,8 @@ def _imports(bundle: Bundle, found: Source, columns: _Columns) -> str:
     if columns.spans:
         imports = imports.replace("from sklearn", "from scipy import sparse\nfrom sklearn", 1)
         imports = imports.replace("from torch", f"{pieces.IMPORT_TFIDF}\nfrom torch", 1)
+    if "duckdb" in found.needs:
+        imports = imports.replace("import numpy", "import duckdb\nimport numpy")
     if columns.named("text") or _styled(bundle, columns, "comma"):
         imports = imports.replace("import sys", "import re\nimport sys")
     return imports

@@ -22,6 +22,7 @@ class Source:
         own_test: test rows lie apart in the file itself.
         grid: an example is an image or series.
         imports: from scikit-learn.
+        needs: packages.
     """
 
     lines: tuple[str, ...]
@@ -30,6 +31,7 @@ class Source:
     own_test: bool = False
     grid: bool = False
     imports: str = "from sklearn import metrics"
+    needs: str = "numpy, pandas, scikit-learn and torch"
 
 
 def source_of(source: str, target: str) -> Source:
@@ -49,7 +51,10 @@ def source_of(source: str, target: str) -> Source:
         if form == "npz":
             return _of_arrays(source)
         if form == "parquet":
-            return Source(("table = pd.read_parquet(path).rename(columns=str.strip)",))
+            return Source(
+                ("table = duckdb.read_parquet(path).df().rename(columns=str.strip)",),
+                needs="duckdb, numpy, pandas, scikit-learn and torch",
+            )
         if form == "jsonl":
             read = "pd.read_json(path, lines=True, dtype=False)"
             return Source((f"table = {read}.rename(columns=str.strip)",))
