@@ -132,27 +132,34 @@ class Proposer:
             params = self._space.optuna_params(configuration)
             if params not in known and params not in ahead:
                 ahead.append(params)
-        return ahead[:count] + self._sampled(trials, max(count - len(ahead), 0))
+        return ahead[:count] + self._sampled(trials, max(count - len(ahead), 0), ahead)
 
-    def _sampled(self, trials: Sequence[Trial], rest: int) -> list[dict[str, Any]]:
-        first = len(trials)
+    def _sampled(
+        self, trials: Sequence[Trial], rest: int, ahead: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """The sampler's, none of which is one of those ahead in the same bracket."""
+        first, wanted = len(trials), rest + len(ahead)
+        known = list(ahead)
         if self._definition.sampler == "qmc":
             before = max(first - 1, 0)
-            return self._even(before + rest)[before:]
-        if first < self._definition.start and self._definition.sampler != "random":
-            known, points = [trial.params for trial in trials], self._even(first + rest)
-            return ([point for point in points if point not in known] + points)[:rest]
-        if self._definition.sampler in samplers.NAMES:
+            points = self._even(before + wanted)[before:]
+        elif first < self._definition.start and self._definition.sampler != "random":
+            known += [trial.params for trial in trials]
+            points = self._even(first + wanted)
+        elif self._definition.sampler in samplers.NAMES:
             return samplers.proposals(
                 self._definition.sampler, self._space, trials, rest, self._definition.seed,
                 maximize=self._definition.direction == "maximize", start=self._definition.start,
             )  # fmt: skip
-        if self._definition.sampler == "tpe":  # all trials have ended, which they do once
-            self._known += [_observation(trial) for trial in trials[len(self._known) :]]
-        return self._sampler.propose(
-            self._known, self._distributions, rest, [self._definition.seed, 3, first],
-            maximize=self._definition.direction == "maximize", conditions=self._space.conditions,
-        )  # fmt: skip
+        else:
+            if self._definition.sampler == "tpe":  # all trials have ended, which they do once
+                self._known += [_observation(trial) for trial in trials[len(self._known) :]]
+            points = self._sampler.propose(
+                self._known, self._distributions, wanted, [self._definition.seed, 3, first],
+                maximize=self._definition.direction == "maximize",
+                conditions=self._space.conditions,
+            )  # fmt: skip
+        return ([point for point in points if point not in known] + points)[:rest]
 
     def _even(self, count: int) -> list[dict[str, Any]]:
         from nntune.tpe import sobol

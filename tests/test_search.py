@@ -19,7 +19,7 @@ from nntune.proposals import Proposer
 from nntune.pruners import Rank, Reached, ordered, survivors
 from nntune.search import Plan, Search, Update, rungs
 from nntune.session import plan_for
-from nntune.space import Space, build
+from nntune.space import Space, build, explicit
 from nntune.stacks import shape_of, stacks, working_set
 from nntune.stops import Budget
 from nntune.study import Definition, Trial, View
@@ -282,6 +282,18 @@ def test_what_the_user_asked_for_leaves_no_hole_in_the_even_start() -> None:
         trials += [Trial.new(first + n, params, first) for n, params in enumerate(asked)]
     even = Proposer(space, made)([], 8)[1:]
     assert [trial.params for trial in trials[4:]] == even[:4]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_what_another_study_lends_is_not_drawn_in_the_same_bracket(sampler: str) -> None:
+    space = build({})
+    made = definition(space, sampler=sampler)
+    drawn = Proposer(space, made)([], 8)
+    queue = [explicit(space.params(params)) for params in drawn[2:6]]
+    asked = Proposer(space, made)([], 8, queue)
+    asked += Proposer(space, made)(ended(range(8), asked), 8)
+    assert asked[1:5] == drawn[2:6]
+    assert len({repr(params) for params in asked}) == 16
 
 
 def test_a_study_from_before_goes_on_with_whole_widths(
