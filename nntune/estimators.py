@@ -232,9 +232,8 @@ class NNTuneClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(
-                f"y has 1 class, {self.classes_[0]!r}, in every row; there is nothing to learn."
-            )
+            only = self.classes_.tolist()[0]
+            raise ValueError(f"y has 1 class, {only!r}, in every row; there is nothing to learn.")
         self._search(X, codes.astype(np.int64), len(self.classes_))
         return self
 

@@ -208,6 +208,29 @@ def test_the_same_table_written_differently_is_the_same_table(
     assert (other.valid.y == plain.valid.y).all()
 
 
+def test_what_describes_a_table_is_true_and_in_lines(tmp_path: Path) -> None:
+    rows = [f"id{i},{i * 37 % 100 / 8},{'ab'[i % 2]}" for i in range(150)]
+    head = '# made by hand\n"na\nme",x,y\n'
+    described = describe(Request(put(tmp_path / "a.csv", head + "\n".join(rows)), "y"))
+
+    text = described.text()
+
+    assert "na␊me   id " in text
+    assert text.splitlines()[6].endswith(" a different string in each training row: dropped")
+    assert "note: skipped, as no part of the table: the first line of a.csv" in text
+
+
+def test_a_column_of_bytes_is_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    duckdb.sql("select 'x'::blob b, [1] l, i % 7 x, i % 2 y from range(40) t(i)").write_parquet(
+        str(path)
+    )
+    assert read(str(path)).notes == (
+        "column 'b' holds bytes; it is left out",
+        "column 'l' holds lists or structures; it is left out",
+    )
+
+
 def test_gzip_and_standard_input_give_the_same_table(tmp_path: Path) -> None:
     plain = load(Request(put(tmp_path / "a.csv", made()), "y"))
     (tmp_path / "b.csv.gz").write_bytes(gzip.compress(made().encode()))
@@ -319,7 +342,7 @@ def test_a_few_words_in_a_column_of_numbers_are_missing_and_said(tmp_path: Path)
     rows = "\n".join(f"{'oops' if i == 50 else i * 1.5},{'ab'[i % 2]}" for i in range(200))
     data = load(Request(put(tmp_path / "a.csv", "x,y\n" + rows), "y", seed=1))
     assert {c.name: c.role for c in data.columns}["x"] == "numeric"
-    assert "column x: 1 cells are no numbers ('oops'): missing; " in "".join(data.warnings)
+    assert "column x: 1 training cells are no numbers ('oops'): missing; " in "".join(data.warnings)
 
 
 def test_words_with_commas_do_not_say_how_numbers_are_written(tmp_path: Path) -> None:

@@ -216,3 +216,11 @@ def test_a_search_of_a_frame_says_where_frames_go() -> None:
         "nntune.search takes the path of a table and was given a list; save it as parquet or csv, "
         "or use NNTuneClassifier or NNTuneRegressor."
     )
+
+
+@pytest.mark.parametrize("only", [0.0, "a"])
+def test_the_only_class_is_named_as_it_is_written(only: object) -> None:
+    with pytest.raises(
+        ValueError, match=f"^y has 1 class, {only!r}, in every row; there is nothing"
+    ):
+        NNTuneClassifier().fit(np.eye(4), np.full(4, only))

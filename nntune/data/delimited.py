@@ -193,7 +193,8 @@ def read_delimited(path: Path, name: str, hint: str | None = None) -> Table:
     if len(cells[0]) == 0 and _lines(path) > found.skip + 1:
         raise DataError(complaint(name, "unterminated quote"))
     if found.skip:
-        notes = (f"the first {found.skip} lines of {name} are no table; they are skipped", *notes)
+        what = f"{found.skip} lines of" if found.skip > 1 else "line of"
+        notes = (f"skipped, as no part of the table: the first {what} {name}", *notes)
     return Table(name, table, headerless=not found.header, notes=notes)
 
 

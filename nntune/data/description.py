@@ -10,6 +10,7 @@ from nntune.families import Grid
 
 # A table of more columns than this is shown by role, not column by column.
 WIDE = 100
+_PICTURES = {ord("\t"): "␉", ord("\n"): "␊"}  # of what would break a line of the table
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Description:
         ]
         rows += [row for run in self._runs() for row in _rows(run)]
         widths = [min(32, max(len(row[i]) for row in rows)) for i in range(5)]
-        return "\n".join([*self._head(), "", *(_line(row, widths) for row in rows), *self._tail()])
+        lines = [*self._head(), "", *(_line(row, widths) for row in rows), *self._tail()]
+        return "\n".join(line.translate(_PICTURES) for line in lines)
 
     def _runs(self) -> list[list[Column]]:
         """Neighbours of one role; in a wide table all columns of one role."""

@@ -121,7 +121,9 @@ def _read_typed(path: Path, name: str, form: str, hint: str | None) -> Table:
             f"{ducks.stored(ducks.quoted(n), t)} as c{i}" for i, (n, t) in enumerate(flat.items())
         ]
         if not picked:
-            raise DataError(f"{name} holds lists and structures only; nntune needs plain columns")
+            raise DataError(
+                f"{name} holds lists, structures or bytes only; nntune needs plain columns"
+            )
         con.execute(f"create temp table staged as select {', '.join(picked)} from {reader}")
     except duckdb.Error:
         raise DataError(_complaint(path, name, form)) from None
@@ -129,7 +131,9 @@ def _read_typed(path: Path, name: str, form: str, hint: str | None) -> Table:
     con.close()
     names, renamed = unique_names(tuple(flat), name, hint)
     nested = tuple(
-        f"column {n!r} holds lists or structures; it is left out" for n in types if n not in flat
+        f"column {n!r} holds {'bytes' if t == 'BLOB' else 'lists or structures'}; it is left out"
+        for n, t in types.items()
+        if n not in flat
     )
     return Table(name, dict(zip(names, cells, strict=True)), notes=nested + renamed)
 

@@ -97,7 +97,7 @@ def _number_role(name: str, cells: Numbers, rows: Rows, style: str = "point") ->
     if np.isin(known, (0.0, 1.0)).all():
         return Role("boolean")
     if len(known) == len(values) and _is_id(name, values, rows):
-        return Role("id", "a different whole number in each row: dropped")
+        return Role("id", "a different whole number in each training row: dropped")
     return Role("numeric", style=style)
 
 
@@ -163,7 +163,9 @@ def _mixed(role: Role, levels: list[str], counts: np.ndarray, junk: np.ndarray) 
         return role
     words = ", ".join(repr(levels[i]) for i in np.flatnonzero(junk)[:3])
     return Role(
-        "numeric", f"{counts[junk].sum()} cells are no numbers ({words}): missing", role.style
+        "numeric",
+        f"{counts[junk].sum()} training cells are no numbers ({words}): missing",
+        role.style,
     )
 
 
@@ -184,11 +186,11 @@ def _word_role(levels: list[str], counts: np.ndarray, rows: int) -> Role:
     length = float(np.average([len(s) for s in levels], weights=counts))
     unique = len(levels) == filled >= 20
     if unique and words < 1.5:
-        return Role("id", "a different string in each row: dropped")
+        return Role("id", "a different string in each training row: dropped")
     if seldom and filled >= 0.05 * rows and (words >= 3 or length >= 30):
         return Role("text")
     if unique:
-        return Role("id", "a different string in each row: dropped")
+        return Role("id", "a different string in each training row: dropped")
     if filled == rows and counts.max() < fewest_rows(rows):
         return Role("id", "hardly a value repeats: dropped")
     return Role("categorical")
@@ -202,7 +204,9 @@ def forced(cells: Cells, role: str) -> Role:
     style = number_style(levels)
     _, junk = level_numbers(levels, style)
     lost = int(counts[junk].sum())
-    return Role("numeric", f"as asked; {lost} cells are no numbers" if lost else "as asked", style)
+    return Role(
+        "numeric", f"as asked; {lost} training cells are no numbers" if lost else "as asked", style
+    )
 
 
 def distinct(cells: Cells) -> int:

@@ -244,7 +244,7 @@ RULES = {
         "features for the bins of a number (Gorishniy et al. 2022); none for wide tables",
         0,
         256,
-        "a number has 0 to 256 bins",
+        "a number has 0 or 2 to 256 bins",
         families=("mlp",),
     ),
 }
