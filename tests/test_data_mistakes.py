@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nntune.data import Request, load
+from nntune.data.plan import plan_of
 from nntune.errors import DataError, Error, UsageError
 
 BODY = "".join(f"{i * 1.5},{i % 3},{'ab'[i % 2]}\n" for i in range(60))
@@ -115,6 +116,18 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(
         load(Request(str(path), None if name == "a.npz" else "y"))
     assert str(refusal.value) == sentence
     assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("flag", ["valid", "test"])
+def test_a_second_file_without_a_column_is_refused_before_it_is_encoded(
+    tmp_path: Path, flag: str
+) -> None:
+    rows = [f"{i * 7 % 13},{i % 5},{'ab'[i % 2]}" for i in range(60)]
+    (tmp_path / "a.csv").write_text("\n".join(["x,z,y", *rows]))
+    (tmp_path / "b.csv").write_text("x,y\n1,a\n2,b\n")
+    request = Request(str(tmp_path / "a.csv"), "y", **{flag: str(tmp_path / "b.csv")})
+    with pytest.raises(DataError, match=r"^b.csv has no column 'z', which the network needs$"):
+        plan_of(request)
 
 
 REQUESTS: list[tuple[dict[str, object], type[Error], str]] = [

@@ -363,10 +363,18 @@ class Encoder:
                 blocks.append(feature.terms_of(cells if rows is None else cells.take(rows)))
         return csr_array(hstack(blocks, format="csr"))
 
-    def _dense(self, table: Table, rows: Rows | None) -> NDArray[np.float32]:
+    def check(self, table: Table) -> None:
+        """Refuse a table that lacks a column.
+
+        Raises:
+            DataError: it does.
+        """
         absent = [f.column for f in self.features if f.column not in table.columns]
         if absent:
             raise DataError(f"{table.name} has no column {absent[0]!r}, which the network needs")
+
+    def _dense(self, table: Table, rows: Rows | None) -> NDArray[np.float32]:
+        self.check(table)
         count = table.rows if rows is None else len(rows)
         out = np.zeros((count, len(self.names)), np.float32)
         place, place_of_bins = 0, out.shape[1] - self.bins

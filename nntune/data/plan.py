@@ -115,6 +115,8 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
             "ignored; --numeric, --categorical or --text keeps one"
         )
     files = table, valid, test
+    for each in files[1:]:
+        encoder.check(each)
     valid, test = (_read_alike(each, table, roles) for each in (valid, test))
     return Plan(
         request, target, files, table, valid, test, parts, whole, turns, kept, roles, encoder, y,
