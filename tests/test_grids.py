@@ -15,6 +15,7 @@ from nntune.bundle.checks import plain
 from nntune.bundle.evaluation import evaluate
 from nntune.data import Request, describe, load, load_test, read
 from nntune.data.learning import load as learnt
+from nntune.data.table import numbers
 from nntune.errors import DataError, UsageError
 from nntune.families import Grid
 
@@ -314,6 +315,20 @@ def network(folder: Path, x: np.ndarray = LEARNT, **asked: Any) -> Predictor:
     form = read(source).grid
     bundle = made(Request(source, **asked))
     return Predictor(replace(bundle, data=asked | {"source": source, "grid": plain(form)}))
+
+
+def test_of_grey_pictures_of_16_bits_the_upper_8_are_read(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    values = np.arange(0, 1 << 16, 1 << 10, dtype=np.uint16).reshape(8, 8)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        image.fromarray(values).save(tmp_path / name / "0.png")
+
+    table = read(str(tmp_path))
+
+    assert table.grid == Grid(1, (8, 8))
+    pixels = [numbers(table.columns[f"x{place}"])[0] for place in range(64)]
+    assert pixels == list(range(0, 256, 4))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """A folder of pictures, a sub-folder for each class, as a table of their pixels.
 
 Pictures are read by Pillow, an extra of nntune, sorted by their paths. They are grey if all are,
-else red, green and blue; --image gives another size or number of colours.
+else red, green and blue; --image gives another size or number of colours. Of 16 bits the upper 8
+count.
 """
 
 import re
@@ -127,6 +128,8 @@ def _opened(path: Path, folder: Path, library: Any) -> "Image":
     try:
         with library.open(path) as picture:
             picture.load()
+            if picture.mode.startswith("I"):  # 16 bits of grey, of which Pillow would make white
+                picture = library.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
             return picture  # type: ignore[no-any-return]
     except Exception:
         raise DataError(
