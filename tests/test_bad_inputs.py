@@ -141,6 +141,9 @@ BAD: list[tuple[str, int, str]] = [
      "r2. Did you mean 'accuracy'?"),
     ("search price.csv -t y --metric auc", 2,
      "--metric auc does not fit a regression target; there are rmse, mae, r2."),
+    (SEARCH + "--test ./good.csv", 2,
+     "--test ./good.csv is the table itself; name a file with other rows, or leave it out, and a "
+     "part of the table is kept apart"),
     (SEARCH + "--metric auc --valid onesided.csv", 2,
      "--metric auc needs two values of y, and the validation rows of good have one; "
      "--metric log_loss does with it."),

@@ -457,13 +457,15 @@ def test_cells_of_other_files_are_read_as_those_of_the_first(tmp_path: Path) -> 
 def test_dates_of_several_files_are_learnt_as_dates(tmp_path: Path) -> None:
     days = [f"{1 + i % 28:02}.{1 + i % 12:02}.2020" for i in range(60)]
     lines = [f"{day},{i % 7},{'ab'[i % 2]}" for i, day in enumerate(days)]
-    main = put(tmp_path / "a.csv", "\n".join(["when,x,y", *lines]))
+    main, other = (
+        put(tmp_path / name, "\n".join(["when,x,y", *lines])) for name in ("a.csv", "b.csv")
+    )
     typed = tmp_path / "b.parquet"
     duckdb.sql(
         f'copy (select strptime("when", \'%d.%m.%Y\')::date as "when", x, y '
         f"from read_csv('{main}', all_varchar=true)) to '{typed}' (format parquet)"
     )
-    text = learnt(Request(main, "y", test=main), "all")
+    text = learnt(Request(main, "y", test=other), "all")
     assert np.array_equal(learnt(Request(main, "y", test=str(typed)), "all").train.x, text.train.x)
 
 
@@ -565,7 +567,8 @@ def test_what_the_splits_heed_is_not_warned_of(tmp_path: Path) -> None:
         f"2020-0{1 + i // 28}-{1 + i % 28:02},{i * 7 % 20},{i * i % 23}.5,{'ab'[i * i % 7 % 2]}"
         for i in range(112)
     ]
-    source = put(tmp_path / "a.csv", "\n".join(["day,user_id,x,y", *rows]))
+    text = "\n".join(["day,user_id,x,y", *rows])
+    source, other = (put(tmp_path / name, text) for name in ("a.csv", "b.csv"))
 
     def doubts(**asked: Any) -> str:
         return "\n".join(load(Request(source, "y", **asked)).warnings)
@@ -574,7 +577,7 @@ def test_what_the_splits_heed_is_not_warned_of(tmp_path: Path) -> None:
     assert "; --group-col user_id keeps them together" in doubts()
     assert "in order" not in doubts(time="day")
     assert "group" not in doubts(group="user_id")
-    assert "in order" not in doubts(valid=source, test=source)
+    assert "in order" not in doubts(valid=other, test=other)
 
 
 def test_the_description_says_what_was_understood_and_is_plain_for_json() -> None:

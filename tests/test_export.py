@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -274,7 +275,8 @@ def test_a_script_reads_dates_truths_and_other_formats_alike(
         table.to_json(path, orient="records", lines=True, date_format="iso")
     else:
         table.to_csv(path, index=False, sep=";", decimal=",", date_format="%d.%m.%Y %H:%M")
-    request = Request(str(path), "heavy", ignore=("body_mass_g",), valid=str(path))
+    other = str(shutil.copy(path, tmp_path / f"valid.{ending}"))
+    request = Request(str(path), "heavy", ignore=("body_mass_g",), valid=other)
 
     names = until_training(
         pytorch_script(network(request), request.source, "script.py"), monkeypatch

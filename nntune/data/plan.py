@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, combinations
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -201,10 +202,21 @@ def _check_options(table: Table, request: Request, target: str) -> None:
         raise UsageError(
             "--cv makes folds of the rows and --valid gives a split; choose one of them"
         )
+    _check_files(request)
     asked["ignore"] = set(request.ignore)
     for one, other in combinations(asked, 2):
         if both := asked[one] & asked[other]:
             raise UsageError(f"{min(both)} is in --{one} and in --{other}; it can be one of them")
+
+
+def _check_files(request: Request) -> None:
+    """Rows that a network has learnt from cannot judge it."""
+    for flag, path in (("--valid", request.valid), ("--test", request.test)):
+        if path is not None and Path(path).resolve() == Path(request.source).resolve():
+            raise UsageError(
+                f"{flag} {path} is the table itself; name a file with other rows, or leave it out, "
+                "and a part of the table is kept apart"
+            )
 
 
 def _check_time(table: Table, request: Request, target: str) -> None:
