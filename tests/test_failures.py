@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
@@ -29,7 +30,7 @@ from nntune.search import Search
 from nntune.space import build
 from nntune.training import Examples, train
 from nntune.trials import Problem, Progress, Setting, Shape
-from nntune.workers import Workers
+from nntune.workers import Workers, processes
 
 SETTING = Setting(Shape(6, (8,), 3), 32, "adam", "log_loss", 9, 7)
 GRACE = 1.0  # seconds
@@ -305,3 +306,11 @@ with Workers(1) as workers:
     except DataError as error:
         print(error)
 """
+
+
+def test_a_thread_that_is_about_to_start_is_not_waited_for() -> None:
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    pool._executor_manager_thread = threading.Thread()  # type: ignore[attr-defined]
+    assert processes._thread(pool) is None
+    pool._executor_manager_thread.start()  # type: ignore[attr-defined]
+    assert processes._thread(pool) is not None

@@ -187,7 +187,9 @@ def _processes(pool: ProcessPoolExecutor) -> list[BaseProcess]:
 
 
 def _thread(pool: ProcessPoolExecutor) -> threading.Thread | None:
-    return getattr(pool, "_executor_manager_thread", None)
+    thread: threading.Thread | None = getattr(pool, "_executor_manager_thread", None)
+    # The pool names its thread before it starts it, and only then may it be waited for.
+    return thread if thread is not None and thread.ident is not None else None
 
 
 def _begin(folder: str) -> None:
