@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from nntune import autograd, networks
+from nntune import autograd, deferred, networks
 from nntune.autograd import Differentiated, Draws
 from nntune.families import Own
 from nntune.metrics import METRICS, log_loss, mean_squared_error
@@ -108,6 +108,7 @@ def _gradients(shape: AnyShape) -> Iterator[None]:
         with torch.inference_mode():
             yield
         return
+    deferred.complete()  # who knows what the user's code asks of torch
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         yield
 

@@ -29,11 +29,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "terms": {"optimizers", "trials"},
     "autograd": {"families", "networks", "own"},
     "training": {
-        "autograd", "families", "metrics", "networks", "optimizers", "terms", "trials",
+        "autograd", "deferred", "families", "metrics", "networks", "optimizers", "terms", "trials",
     },
     "failures": {"errors", "trials"},
     "ahead": set(),
-    "workers": {"ahead", "errors", "failures", "networks", "training", "trials"},
+    "deferred": set(),
+    "workers": {"ahead", "deferred", "errors", "failures", "networks", "training", "trials"},
     "tpe": set(),
     "stacks": {"families", "own", "trials"},
     "stops": {"metrics", "study"},
@@ -84,7 +85,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "commands_verdict", "costs", "data", "errors", "families", "options", "proposals", "report",
         "session", "space", "study", "wording",
     },
-    "__main__": {"cli"},
+    "__main__": {"ahead", "cli"},
 }  # fmt: skip
 
 # Library to the rooms that may load it when they are imported; others do so inside functions.

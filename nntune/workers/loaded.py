@@ -6,7 +6,10 @@ import's time. Frozen ones it never looks at: their pages stay those of all work
 
 import gc
 
+from nntune import deferred
+
 gc.disable()
+deferred.defer()
 
 import nntune.training  # noqa: E402, F401
 
