@@ -371,9 +371,10 @@ def test_rows_of_an_npz_are_predicted_without_answers_and_one_alone(tmp_path: Pa
     predictor = network(tmp_path)
     learnt = predictor.predict_proba(str(tmp_path / "learnt.npz"))
     np.savez(tmp_path / "a.npz", X=LEARNT[:1])
-    assert np.array_equal(predictor.predict_proba(str(tmp_path / "a.npz")), learnt[:1])
+    # How a product is rounded may depend on its number of rows, by the processor.
+    assert np.allclose(predictor.predict_proba(str(tmp_path / "a.npz")), learnt[:1], atol=1e-6)
     one = arrays(tmp_path / "b.npz", LEARNT[:1])
-    assert np.array_equal(predictor.predict_proba(one), learnt[:1])
+    assert np.allclose(predictor.predict_proba(one), learnt[:1], atol=1e-6)
     assert evaluate(predictor.bundle, one).rows == 1
     with pytest.raises(DataError, match=r"a.npz holds X; X and y are needed, or X_train"):
         evaluate(predictor.bundle, str(tmp_path / "a.npz"))
@@ -389,6 +390,7 @@ def test_the_rows_of_an_official_split_are_all_predicted_and_scored(tmp_path: Pa
     note = "a.npz: 30 rows of X_train come first, then 10 of X_test"
     with pytest.warns(UserWarning, match=note):
         found = predictor.predict_proba(path)
-    assert np.array_equal(found, predictor.predict_proba(str(tmp_path / "learnt.npz")))
+    whole = predictor.predict_proba(str(tmp_path / "learnt.npz"))
+    assert np.allclose(found, whole, atol=1e-6)  # of other numbers of rows at once
     scored = evaluate(predictor.bundle, path)
     assert (scored.rows, scored.notes) == (40, (note,))
