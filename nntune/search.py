@@ -27,6 +27,9 @@ from nntune.study import Definition, Outcome, Trial, Writer
 from nntune.trials import Problem, Progress, Setting
 from nntune.workers import Workers
 
+# Estimated seconds of a core that the default configuration trains before any trial is cut.
+_HEAD_START = 0.6
+
 
 class Plan(NamedTuple):
     """How a study halves its trials; written into the study when it is created."""
@@ -45,7 +48,7 @@ class Update(NamedTuple):
     rung: int  # epochs that the bracket is trained to
     training: int  # trials of the bracket still in training
     states: Mapping[str, int]  # trials of the study by state
-    best: Trial | None
+    best: Trial | None  # of those in training too
     rung_done: bool
 
 
@@ -111,8 +114,11 @@ class Search:
         self._brackets: dict[int, list[int]] = defaultdict(list)
         self._states: Counter[str] = Counter()
         self._reached = {rung: Reached() for rung in self._plan.rungs}
-        self._best: Trial | None = None
+        self._best: Trial | None = None  # of those that have ended
+        self._leader: Trial | None = None  # of those in training too
         self._budget, self._rescue = Budget(), Rescue(workers.renew)
+        within = [r for r in self._plan.rungs if self._default_seconds(r) <= _HEAD_START]
+        self._ahead = max(within, default=0)  # epochs
         self._keep_count, self._kept = keep, list[Trial]()  # whose weights stay, the best first
         for trial in writer.trials():
             self._keep(trial)
@@ -191,6 +197,7 @@ class Search:
             deadline = self._deadline(alive.values())
             for trained in self._train(list(alive.values()), rung, deadline):
                 alive |= {member.number: member for member in trained}
+                self._tell_leader(trained)
                 yield self._update(index, rung, len(alive), rung_done=False)
             outcomes = self._cut(index, rung, alive)
             self._tell(outcomes, alive)
@@ -208,9 +215,10 @@ class Search:
     ) -> Iterator[list[Progress]]:
         """Members as their stacks reach the rung, in any order; first those without a network."""
         tried = [self._tried(member) for member in members]
-        if failed := [member for member in tried if member.failure]:
-            yield failed
-        formed = self._formed([m for m in tried if not m.failure], rung, deadline)
+        if done := [member for member in tried if member.failure or member.epoch >= rung]:
+            yield done
+        waiting = [member for member in tried if not member.failure and member.epoch < rung]
+        formed = self._formed(waiting, rung, deadline)
         yield from self._rescue.train(formed, lambda stack: self._submit(stack, rung, deadline))
 
     def _tried(self, member: Progress) -> Progress:
@@ -233,7 +241,10 @@ class Search:
     ) -> list[list[Progress]]:
         """Stacks in the order of training: longest first, or last where time is short for all."""
         configurations = {m.number: self._configuration(m.number) for m in members}
-        formed = stacks(members, configurations, self._problem, self._workers.count)
+        first = [m for m in members if self._is_ahead(m, rung, deadline)]
+        rest = [m for m in members if not first or m.number]
+        formed = stacks(rest, configurations, self._problem, self._workers.count)
+        formed = [first, *formed] if first else formed
         seconds = UNSURE * sum(
             (rung - stack[0].epoch)
             * epoch_seconds(configurations[stack[0].number], self._problem, len(stack))
@@ -244,11 +255,26 @@ class Search:
             formed.sort(key=lambda stack: stack[0].number > 0)  # and so has the default
         return formed
 
+    def _is_ahead(self, member: Progress, rung: int, deadline: float) -> bool:
+        """Whether it is the default configuration, begins, and has the time to go on at once.
+
+        It has often the best value of the first seconds. Its curve and its rank at a rung are what
+        they would be otherwise.
+        """
+        if member.number or member.epoch or self._ahead <= rung:
+            return False
+        return time.monotonic() + UNSURE * self._default_seconds(self._ahead) < deadline
+
+    def _default_seconds(self, epochs: int) -> float:
+        return epochs * epoch_seconds(self._space.default, self._problem)
+
     def _submit(
         self, stack: list[Progress], rung: int, deadline: float
     ) -> "Future[list[Progress]]":
         params = self._configuration(stack[0].number)
-        if self._best is None and any(m.number == 0 and not m.epoch for m in stack):
+        if self._is_ahead(stack[0], rung, deadline):
+            rung = self._ahead
+        elif self._best is None and any(m.number == 0 and not m.epoch for m in stack):
             deadline = math.inf
         setting = Setting(
             shape_of(params, self._problem),
@@ -266,6 +292,7 @@ class Search:
         """What becomes of each member at a rung."""
         scored = {n: m for n, m in alive.items() if m.outcome in ("", "early stop", "epochs")}
         staying = self._staying(bracket, rung, scored)
+        staying |= {number for number, member in scored.items() if member.epoch > rung}
         timed_out = {
             n: self._rank(m.value, m.loss)
             for n, m in alive.items()
@@ -276,7 +303,7 @@ class Search:
         is_met = self._budget.is_met([m.value for m in scored.values()], self._metric)
         end = "epochs" if rung == self._plan.rungs[-1] else "good enough" * is_met
         return [
-            _outcome(member, rung, goes_on=number in staying, end=end)
+            _outcome(member, self._told(member, rung), goes_on=number in staying, end=end)
             for number, member in alive.items()
         ]
 
@@ -286,7 +313,7 @@ class Search:
             return set(scored)
         pruner, reached = self._definition.pruner, self._reached[rung]
         for number, member in scored.items():
-            reached.keep(number, self._rank(member.value, member.loss))
+            reached.keep(number, self._rank(self._value_at(member, rung), member.loss))
         ranks = reached.ranks
         mine = {n: ranks[n] for n in self._brackets[bracket] if n in ranks}
         place, count = self._plan.rungs.index(rung), len(self._plan.rungs)
@@ -296,6 +323,20 @@ class Search:
             complete = {n: ranks[n] for n in ranks if self._was_complete(n, bracket, before)}
         here = Rung(bracket, place, count, mine, reached.order, complete)
         return going_on(pruner, here, self._plan.eta)
+
+    def _told(self, member: Progress, rung: int) -> dict[int, float]:
+        """The values that are stored of a member at a rung, by epoch."""
+        if not member.outcome:
+            return {rung: self._value_at(member, rung)}
+        passed = [each for each in self._plan.rungs if rung <= each < member.epoch]
+        return {each: self._value_at(member, each) for each in (*passed, member.epoch)}
+
+    def _value_at(self, member: Progress, epoch: int) -> float:
+        """The best value until then."""
+        if member.epoch <= epoch:
+            return member.value
+        best = min if self._minimize else max
+        return best(member.curve[:epoch])
 
     def _was_complete(self, number: int, bracket: int, rung: int) -> bool:
         """Whether a trial was complete when a bracket had a rung behind it, killed since or not."""
@@ -314,6 +355,25 @@ class Search:
         self._writer.report(outcomes, weights if best != self._kept else None)
         for trial in trials:
             self._keep(trial)
+
+    def _tell_leader(self, members: Sequence[Progress]) -> None:
+        """Stores a value that is better than all before; others wait for the end of the rung.
+
+        Who looks meanwhile has it. A killed search trains its trial again as any other.
+        """
+        outcomes = [
+            _outcome(member, {member.epoch: member.value}, goes_on=True, end="")
+            for member in members
+        ]
+        valued = [each for each in outcomes if self._leads(each.value)]
+        if valued:
+            best = min(valued, key=lambda each: self._rank(each.value or 0.0, each.loss or 0.0))
+            self._writer.report([best._replace(state="running", reason="")])
+            self._leader = self._trials[best.number]._replace(value=best.value)
+
+    def _leads(self, value: float | None) -> bool:
+        best = None if self._leader is None else self._leader.value
+        return value is not None and (best is None or self._metric.better(value, best))
 
     def _best_few(self, trials: Sequence[Trial]) -> list[Trial]:
         """Of ended trials with a value, those whose weights stay, the best first."""
@@ -334,6 +394,10 @@ class Search:
             rivals = [trial] if self._best is None else [self._best, trial]
             self._best = max(rivals, key=self._rank_of_best)
             self._kept = self._best_few([*self._kept, trial])
+            if self._leads(trial.value):
+                self._leader = trial
+        if self._leader and trial.number == self._leader.number and trial.state != "running":
+            self._leader = self._best  # which it is now, if it did not diverge
 
     def _keep_ranks(self, trial: Trial) -> None:
         """Its rank at each rung that it reached, or ended well before."""
@@ -361,7 +425,7 @@ class Search:
         return Progress(number, **rates, dropout=params.get("dropout", 0.0))
 
     def _update(self, bracket: int, rung: int, training: int, *, rung_done: bool) -> Update:
-        return Update(bracket, rung, training, +self._states, self._best, rung_done)
+        return Update(bracket, rung, training, +self._states, self._leader, rung_done)
 
 
 def _weights(member: Progress) -> bytes | None:
@@ -369,8 +433,15 @@ def _weights(member: Progress) -> bytes | None:
     return None if member.best is None else member.best.astype("<f4").tobytes()
 
 
-def _outcome(member: Progress, rung: int, *, goes_on: bool, end: str) -> Outcome:
-    """What is stored of a member at a rung; `end` is why no member goes on, or nothing."""
+def _outcome(member: Progress, told: Mapping[int, float], *, goes_on: bool, end: str) -> Outcome:
+    """What is stored of a member at a rung.
+
+    Args:
+        member: as its stack came back.
+        told: values by epoch, the rung first.
+        goes_on: whether it may.
+        end: why no member goes on, or nothing.
+    """
     state, reason = ("complete" if end else "running"), end
     if _is_failed(member):
         state, reason = "failed", _failed_at(member)
@@ -383,17 +454,16 @@ def _outcome(member: Progress, rung: int, *, goes_on: bool, end: str) -> Outcome
     elif member.outcome == "time":  # never trained: the next search takes it up
         state, reason = "running", ""
     elif not goes_on:
-        state, reason = "pruned", f"rung {rung}"
+        state, reason = "pruned", f"rung {next(iter(told))}"
     has_value = state != "failed" and member.best_epoch > 0
-    step = rung if not member.outcome else member.epoch
     return Outcome(
         number=member.number,
         state=state,
         value=member.value if has_value else None,
         loss=member.loss if has_value else None,
         epoch=member.best_epoch or None,
-        rungs={step: member.value} if has_value else {},
-        losses={step: member.loss} if has_value else {},
+        rungs=dict(told) if has_value else {},
+        losses=dict.fromkeys(told, member.loss) if has_value else {},
         reason=reason,
         seconds=member.seconds,
         curve=member.curve,

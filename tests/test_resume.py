@@ -160,9 +160,9 @@ def test_a_search_killed_at_twenty_moments_ends_as_if_undisturbed(
         process = started(folder, "--workers", "2")
         if kill % 3 == 0:  # while it starts
             time.sleep(moments.uniform(0, 1))
-        else:  # a bracket is seven events at most; the last one shall not come to its end
+        else:  # a bracket is some ten events; the last one shall not come to its end
             last = trials_begun(folder) == TRIALS
-            wait_for_events(folder, process, moments.randrange(1, 4 if last else 9))
+            wait_for_events(folder, process, moments.randrange(1, 4 if last else 20))
             time.sleep(moments.uniform(0, 0.05))
         process.kill()
         code, messages = ended(process)

@@ -243,17 +243,104 @@ def test_a_search_finds_better_than_its_first_bracket(
     assert sum(updates[-1].states.values()) == 40
 
 
+def test_a_value_that_leads_is_stored_before_its_rung_ends(
+    tmp_path: Path, three_classes: Examples
+) -> None:
+    made = definition(build(SMALL))
+    view, updates = last_of(tmp_path / "a.db", three_classes, made, Budget(8), Workers(0), kill=1)
+    best = updates[0].best
+    assert best is not None
+    assert not updates[0].rung_done
+    stored = [(t.number, t.state, *t.rungs.values()) for t in view.trials() if t.rungs]
+    assert stored == [(best.number, "running", best.value)]
+
+
+@pytest.mark.parametrize("kill", [1, 2, 4, 6])
+def test_a_search_killed_before_its_rung_ends_ends_as_if_undisturbed(
+    tmp_path: Path, three_classes: Examples, kill: int
+) -> None:
+    made = definition(build(SMALL))
+    whole = searched(tmp_path / "whole.db", three_classes, made, Budget(8), Workers(0))
+    cut = tmp_path / "cut.db"
+    last_of(cut, three_classes, made, Budget(8), Workers(0), kill)
+    assert facts(searched(cut, three_classes, made, Budget(8), Workers(0))) == facts(whole)
+
+
+def test_the_weights_of_the_best_few_stay(tmp_path: Path, three_classes: Examples) -> None:
+    made = definition(build(SMALL))
+    view = searched(tmp_path / "a.db", three_classes, made, Budget(32), Workers(0))
+    ranked = sorted((t for t in view.trials() if t.value is not None), key=lambda t: t.value)  # type: ignore[arg-type,return-value]
+    kept = [t.number for t in ranked if view.weights(t.number) is not None]
+    assert kept == [t.number for t in ranked[:3]]
+    assert len({t.bracket for t in ranked[:3]}) > 1  # which one bracket alone would not show
+
+
+def test_a_leader_that_diverges_leads_no_more(tmp_path: Path, three_classes: Examples) -> None:
+    made = definition(build(SMALL))
+    with study.open_writer(tmp_path / "a.db", "made", made) as writer, Workers(0) as workers:
+        search = Search(writer, build(SMALL), Problem(4, 100, 3), workers)
+        numbers = search._ask(0, 8)
+        member = search._progress(numbers[3])._replace(
+            epoch=1, best_epoch=1, value=0.5, loss=0.5, curve=(0.5,)
+        )
+        search._tell_leader([member])
+        assert search._update(0, 1, 8, rung_done=False).best == search._trials[3]._replace(
+            value=0.5
+        )
+        gone = member._replace(outcome="diverged", epoch=2)
+        search._tell(search._cut(0, 3, {3: gone}), {3: gone})
+        assert search._update(0, 3, 7, rung_done=True).best is None
+
+
 def test_a_bracket_is_cut_at_its_rungs(tmp_path: Path, three_classes: Examples) -> None:
     made = definition(build(SMALL))
     view = searched(tmp_path / "a.db", three_classes, made, Budget(8), Workers(0))
-    reached = [max(trial.rungs) for trial in view.trials()]
-    assert [sum(rung >= each for rung in reached) for each in (1, 3, 9)] == [8, 3, 3]
+    reached = [max(trial.rungs) for trial in view.trials() if trial.number]
+    assert [sum(rung >= each for rung in reached) for each in (1, 3, 9)] == [7, 3, 3]
     for trial in view.trials():
         curve = view.curve(trial.number)
         assert len(curve) == max(trial.rungs)
         assert trial.value == pytest.approx(min(curve), rel=1e-6)  # curves are in single precision
         assert trial.epoch == 1 + curve.index(min(curve))
         assert trial.state == ("complete" if len(curve) == 9 else "pruned")
+
+
+@pytest.mark.parametrize("ahead", [1, 3, 9, 27])
+def test_the_default_is_trained_ahead_and_ranked_as_any_other(
+    tmp_path: Path, three_classes: Examples, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    monkeypatch.setattr(Search, "_default_seconds", lambda _, epochs: 0.5 * epochs / ahead)
+    made = definition(build({**SMALL, "epochs": "27"}))
+    made.training.update(rungs=[1, 3, 9, 27], patience=27)
+    trained: list[tuple[list[int], int]] = []
+
+    class Noted(Workers):
+        def train(self, members, setting, problem, until, deadline):  # type: ignore[no-untyped-def]
+            trained.append(([member.number for member in members], until))
+            return super().train(members, setting, problem, until, deadline)
+
+    view = searched(tmp_path / "a.db", three_classes, made, Budget(8), Noted(0))
+    assert next(until for numbers, until in trained if 0 in numbers) == ahead
+    rungs, curve = view.trial(0).rungs, view.curve(0)
+    assert max(rungs) >= ahead
+    for rung, value in rungs.items():
+        assert value == pytest.approx(min(curve[:rung]), rel=1e-6)
+
+
+def test_only_the_default_is_ahead_and_only_where_there_is_time(
+    tmp_path: Path, three_classes: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Search, "_default_seconds", lambda _, epochs: 0.06 * epochs)
+    made, never = definition(build(SMALL)), math.inf
+    with study.open_writer(tmp_path / "a.db", "made", made) as writer:
+        search = Search(writer, build(SMALL), Problem(4, 100, 3), Workers(0))
+        search._ask(0, 8)
+        default, other = search._progress(0), search._progress(1)
+        assert search._is_ahead(default, 1, never)
+        assert not search._is_ahead(default, 9, never)
+        assert not search._is_ahead(default, 1, time.monotonic() + 0.5)
+        assert not search._is_ahead(default._replace(epoch=3), 1, never)
+        assert not search._is_ahead(other, 1, never)
 
 
 @pytest.mark.parametrize("sampler", [*SAMPLERS, "gp", "cmaes"])
