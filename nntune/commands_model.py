@@ -142,6 +142,7 @@ def predict(
 
     if output is not None:
         predictions.check(output, force=force)
+        outputs.check_other(output, data, bundle)
     predictor = bundles.load(bundle, network)
     if proba and not predictor.bundle.classes:
         raise UsageError(f"--proba: {bundle.name} predicts numbers, which have no probabilities.")

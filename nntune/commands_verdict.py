@@ -79,12 +79,11 @@ def open_test(
     confirmation = view.confirmation()
     if confirmation is None:
         effort = Effort()
-        print(
+        said = (
             f"the winner is confirmed first: {effort.top} configurations from {effort.seeds} seeds "
-            "each, then the best of them once more",
-            file=sys.stderr,
+            "each, then the best of them once more"
         )
-        _confirm(view, effort, data, workers)
+        _confirm(view, effort, data, workers, said)
         confirmation = view.confirmation()
     if confirmation and opened(view, confirmation["winner"]):
         print("this winner was tested already; nothing is opened again", file=sys.stderr)
@@ -94,12 +93,17 @@ def open_test(
     answer(lambda: report.tested(view), lambda: report.tested_json(view), as_json)
 
 
-def _confirm(view: "View", effort: "Effort", data: str | None, workers: int | None) -> None:
+def _confirm(
+    view: "View", effort: "Effort", data: str | None, workers: int | None, said: str = ""
+) -> None:
+    """Confirms and keeps the verdict; `said` goes to standard error once the table is there."""
     from nntune.study import open_existing
     from nntune.verdict.confirming import confirm as confirmed
 
     with open_existing(view.path, view.name) as writer, _again(view, data, workers) as again:
         rows, retrainer = again
+        if said:
+            print(said, file=sys.stderr)
         writer.add_verdict("confirmation", confirmed(view, rows, retrainer, effort))
 
 

@@ -23,6 +23,17 @@ def check_free(path: Path, *, force: bool) -> None:
         raise _there(path)
 
 
+def check_other(path: Path, *sources: str | Path) -> None:
+    """Refuse a path that is one of the files that are read.
+
+    Raises:
+        UsageError: it would be lost.
+    """
+    for source in map(Path, sources):
+        if path.exists() and source.exists() and path.samefile(source):
+            raise UsageError(f"-o {path} is what is read here; name another file to write.")
+
+
 @contextmanager
 def replacing(path: Path, *, force: bool) -> Iterator[Path]:
     """A file beside the path that takes its place once it is whole; `check_free` comes before.

@@ -125,6 +125,7 @@ def run(options: Options, *, quiet: bool = False) -> View:
             search = Search(writer, space, problem, workers, options.keep, queue)
             notes = [_understood(dataset, metric), *dataset.warnings, *lacking]
             notes += costs.notes(dataset, problem, space, workers.count)
+            notes += _too_many(queue, space, writer, budget)
             notes += [_standing(writer, counts, budget)]
             with Display(writer.name, metric, budget, notes, quiet=quiet) as display:
                 for update in search.run(budget):
@@ -412,6 +413,21 @@ def _queue(options: Options, space: Space) -> list[dict[str, Value]]:
     """Configurations to try before those of the sampler."""
     found = [enqueued(each, space) for each in options.enqueue]
     return found if options.warm_start is None else found + borrowed(options.warm_start, space)
+
+
+def _too_many(
+    queue: Sequence[Mapping[str, Value]], space: Space, writer: Writer, budget: Budget
+) -> list[str]:
+    """One line if there are fewer trials to come than configurations to try first."""
+    trials = [trial.params for trial in writer.trials()]
+    known = trials or [space.optuna_params(space.default)]
+    waiting = [params for each in queue if (params := space.optuna_params(each)) not in known]
+    if budget.trials is None or len(waiting) <= (left := max(budget.trials - len(known), 0)):
+        return []
+    return [
+        f"{len(waiting)} configurations wait to be tried first and --trials {budget.trials} leaves "
+        f"room for {left}"
+    ]
 
 
 def _stopped(writer: Writer, reason: str) -> View:

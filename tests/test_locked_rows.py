@@ -196,6 +196,17 @@ def test_the_command_confirms_first_and_opens_the_rows_once(tmp_path: Path) -> N
     assert len(view.verdicts("test")) == 1
 
 
+def test_nothing_is_announced_where_the_table_is_gone(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("x,y\n" + "".join(f"{i * 1.5},{i % 7}.5\n" for i in range(60)))
+    view = nntune.search(table, "y", trials=1, space=SPACE, db=tmp_path / "t.db")
+    table.unlink()
+    command = [sys.executable, "-m", "nntune", "test", view.path, "-j", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "confirmed first" not in done.stderr
+
+
 def test_a_study_that_is_not_confirmed_is_not_tested(tmp_path: Path) -> None:
     view = nntune.search("sklearn:iris", trials=1, space=SPACE, db=tmp_path / "iris.db")
     with pytest.raises(NotFoundError, match="'iris' is not confirmed; nntune confirm does it"):
@@ -211,8 +222,8 @@ def test_words_on_a_test_follow_its_intervals() -> None:
     entries = [{}, entry(0.3, 0.1, 0.5), entry(-0.3, -0.5, -0.1), entry(-0.1, -0.3, 0.1)]
     assert sentences.of_the_test({"entries": entries, "metric": "auc"}) == [
         "The network beats boosting: 0.3 auc better [0.1, 0.5].",
-        "The network loses to boosting: 0.3 auc worse [-0.5, -0.1].",
-        "The network cannot be told from boosting: 0.1 auc worse [-0.3, 0.1].",
+        "The network loses to boosting: 0.3 auc worse [0.1, 0.5].",
+        "The network cannot be told from boosting: 0.1 auc worse [-0.1, 0.3].",
     ]
 
 

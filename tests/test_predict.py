@@ -379,6 +379,33 @@ def test_predictions_go_to_a_file_which_is_not_written_over(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_the_table_is_not_written_over_by_its_predictions(
+    model: Path, tmp_path: Path, nn: Command
+) -> None:
+    table = Path(shutil.copy(PENGUINS.source, tmp_path / "table.csv"))
+    code, _, err = nn("predict", model, table, "-o", table, "--force")
+
+    assert (code, err) == (
+        2,
+        f"nntune: -o {table} is what is read here; name another file to write.\n",
+    )
+    assert table.read_bytes() == Path(PENGUINS.source).read_bytes()
+
+
+def test_of_two_columns_with_a_needed_name_the_first_is_said_to_be_read(
+    model: Path, tmp_path: Path, nn: Command
+) -> None:
+    header, *lines = Path(PENGUINS.source).read_text().splitlines()
+    twice = [f"{header},{header.split(',')[2]}", *(f"{line},7" for line in lines)]
+    (tmp_path / "twice.csv").write_text("\n".join(twice) + "\n")
+    once = nn("predict", model, PENGUINS.source)
+    code, out, err = nn("predict", model, tmp_path / "twice.csv")
+
+    assert (code, out) == (0, once[1])
+    name = header.split(",")[2]
+    assert err == f"note: twice.csv has two columns named '{name}'; the network reads the first\n"
+
+
 def test_another_ending_is_a_sentence(model: Path, tmp_path: Path, nn: Command) -> None:
     code, _, err = nn("predict", model, PENGUINS.source, "-o", tmp_path / "out.xlsx")
 

@@ -58,6 +58,17 @@ def test_the_same_command_enqueues_nothing_twice(tmp_path: Path) -> None:
     assert (rates.count(0.02), rates[6]) == (1, 0.01)
 
 
+def test_what_waits_beyond_the_trials_is_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = [{"lr": 0.02}, {"lr": 0.01}, {"lr": 0.005}]
+    search(tmp_path, enqueue=wanted, trials=3, quiet=False)
+    said = "3 configurations wait to be tried first and --trials 3 leaves room for 2"
+    assert said in " ".join(capsys.readouterr().err.split())
+    search(tmp_path, enqueue=wanted, trials=4, quiet=False)
+    assert "wait to be tried first" not in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_queue_longer_than_a_bracket_goes_on_with_the_next() -> None:
     space = build(SMALL)
     queue = [{**space.default, "lr": 0.001 + place / 1e4} for place in range(1, 13)]

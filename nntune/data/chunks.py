@@ -9,6 +9,7 @@ import codecs
 import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -204,6 +205,11 @@ class _Reader:
 
     def _named(self, written: Sequence[str]) -> list[str]:
         """Names as training has them."""
+        counts = Counter(name.strip() for name in written)
+        for name in {feature.column: None for feature in self._columns.features}:
+            note = f"{self._name} has two columns named {name!r}; the network reads the first"
+            if counts[name] > 1 and note not in self._doubts.notes:
+                self._doubts.notes.append(note)
         return unique_names(tuple(written), self._name, None)[0]
 
     def json_lines(self, blocks: Iterator[bytes], part: Path) -> Iterator[Table]:

@@ -62,8 +62,10 @@ def arranged(table: Table, request: Request, left_out: Sequence[str]) -> Table:
         left_out: columns that are no part of one.
 
     Raises:
-        UsageError: the columns are not as many as the grid needs.
+        UsageError: the columns are not as many as the grid needs, or are said to be two things.
     """
+    if request.series and (request.image is not None or is_folder(request.source)):
+        raise UsageError("--series: these are images; their columns are not the steps of a series.")
     if (request.image is None and not request.series) or is_folder(request.source):
         return table
     if request.series and table.grid is not None:  # an array says its channels itself

@@ -1,6 +1,7 @@
 """A source to a table: the format is found, then the reader made for it does the rest."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,8 +85,15 @@ def _written_otherwise(con: "DuckDBPyConnection", path: Path, dates: Sequence[st
 def _complaint(path: Path, name: str, form: str) -> str:
     if form == "parquet":
         return f"{name} is not a whole parquet file; fetch or write it again"
+    if re.match(rb"\s*\[\s*\{", _head(path)):
+        return f"{name} is one JSON array; a jsonl file holds an object a line, without brackets"
     place = f"{name}, line {_broken_line(path)}"
     return f"{place}: this is not a JSON object; each line of a jsonl file holds one"
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(256)
 
 
 def _broken_line(path: Path) -> int:

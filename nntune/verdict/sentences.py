@@ -50,11 +50,13 @@ def of_the_test(found: dict[str, Any]) -> list[str]:
         gap = entry.get("difference")
         if gap is None:
             continue
-        low, high = number(gap["low"]), number(gap["high"])
         verb = (
             "beats" if gap["low"] > 0 else "loses to" if gap["high"] < 0 else "cannot be told from"
         )
-        which = "better" if gap["value"] >= 0 else "worse"
+        which, bounds = "better", (gap["low"], gap["high"])
+        if gap["value"] < 0:
+            which, bounds = "worse", (-gap["high"], -gap["low"])
+        low, high = map(number, bounds)
         lines.append(
             f"The network {verb} {entry['label']}: {number(abs(gap['value']))} {found['metric']} "
             f"{which} [{low}, {high}]."
