@@ -268,7 +268,7 @@ def test_a_search_killed_before_its_rung_ends_ends_as_if_undisturbed(
 
 def test_the_weights_of_the_best_few_stay(tmp_path: Path, three_classes: Examples) -> None:
     made = definition(build(SMALL))
-    view = searched(tmp_path / "a.db", three_classes, made, Budget(32), Workers(0))
+    view = searched(tmp_path / "a.db", three_classes, made, Budget(24), Workers(0))
     ranked = sorted((t for t in view.trials() if t.value is not None), key=lambda t: t.value)  # type: ignore[arg-type,return-value]
     kept = [t.number for t in ranked if view.weights(t.number) is not None]
     assert kept == [t.number for t in ranked[:3]]
