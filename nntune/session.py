@@ -419,10 +419,11 @@ def _too_many(
     queue: Sequence[Mapping[str, Value]], space: Space, writer: Writer, budget: Budget
 ) -> list[str]:
     """One line if there are fewer trials to come than configurations to try first."""
-    trials = [trial.params for trial in writer.trials()]
-    known = trials or [space.optuna_params(space.default)]
+    if not queue or budget.trials is None:  # reading 100,000 trials takes seconds
+        return []
+    known = [trial.params for trial in writer.trials()] or [space.optuna_params(space.default)]
     waiting = [params for each in queue if (params := space.optuna_params(each)) not in known]
-    if budget.trials is None or len(waiting) <= (left := max(budget.trials - len(known), 0)):
+    if len(waiting) <= (left := max(budget.trials - len(known), 0)):
         return []
     return [
         f"{len(waiting)} configurations wait to be tried first and --trials {budget.trials} leaves "
