@@ -7,8 +7,7 @@ import sys
 
 
 def main() -> None:
-    words = sys.argv[1:]
-    if words[:1] == ["search"] and _has_workers(f"{' '.join(words)} ") and None not in _streams():
+    if sys.argv[1:2] == ["search"] and _has_workers(sys.argv) and None not in _streams():
         from nntune.ahead import prepare  # while the command line itself is imported
 
         prepare()
@@ -17,10 +16,9 @@ def main() -> None:
     cli.main()
 
 
-def _has_workers(command: str) -> bool:
+def _has_workers(words: list[str]) -> bool:
     """Whether a search will want processes of its own, as far as its words say at a glance."""
-    others = ("--dask", "--workers 0 ", "--workers=0 ", "-j 0 ", "-j0 ", "--help ", "-h ")
-    return not any(other in command for other in others)
+    return not any(word.startswith("--dask") or word in ("--help", "-h") for word in words)
 
 
 def _streams() -> tuple[object, ...]:

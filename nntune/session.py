@@ -419,7 +419,7 @@ def _too_many(
     queue: Sequence[Mapping[str, Value]], space: Space, writer: Writer, budget: Budget
 ) -> list[str]:
     """One line if there are fewer trials to come than configurations to try first."""
-    if not queue or budget.trials is None:  # reading 100,000 trials takes seconds
+    if not queue or budget.trials is None:  # a large study is read no second time
         return []
     known = [trial.params for trial in writer.trials()] or [space.optuna_params(space.default)]
     waiting = [params for each in queue if (params := space.optuna_params(each)) not in known]
