@@ -562,6 +562,41 @@ def test_near_identical_labels_rare_classes_repeats_and_time_order_are_warned_of
     assert "rows are in order of day" in warned(tmp_path, days, "day,y")
 
 
+def test_rows_of_another_file_that_were_learnt_from_are_counted(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    rows = [
+        f"{i},{x},{'abc'[i % 3]},{'yes' if draw.random() < 0.5 else 'no'}"
+        for i, x in enumerate(draw.normal(size=300).round(3))
+    ]
+    header = "id,x,word,y"
+
+    def notes(first: list[str], **files: list[str]) -> list[str]:
+        paths = {
+            name: put(tmp_path / f"{name}.csv", "\n".join([header, *lines]))
+            for name, lines in {"a": first, **files}.items()
+        }
+        found = load(Request(paths.pop("a"), "y", **paths)).warnings
+        return [note for note in found if " too: " in note]
+
+    fresh = rows[200:]
+    assert notes(rows[:200], test=fresh) == []
+    assert notes(rows[:200], valid=rows[200:250], test=rows[250:]) == []
+    # Other ids and another order, numbers in another spelling, a category of its own.
+    cells = [line.split(",") for line in reversed(rows[:60])]
+    copied = [f"9{number},{x}0,{word},{y}" for number, x, word, y in cells]
+    known = "of the 101 rows of test.csv are rows of a.csv too"
+    assert known in notes(rows[:200], test=[*copied, *fresh[:40], "0,0.5,z,no"])[0]
+    assert "of the 60 rows of valid.csv are rows of a.csv too" in notes(
+        rows[:200], valid=copied, test=fresh
+    )[0]  # fmt: skip
+    assert "60 of the 60 rows of test.csv are rows of valid.csv too" in notes(
+        rows[60:200], valid=rows[:60], test=copied
+    )[0]  # fmt: skip
+    # Where rows of one table are alike by nature, so are those of two.
+    alike = [f"{i},{i % 2},{'abc'[i % 3]},{'yes' if i % 5 else 'no'}" for i in range(300)]
+    assert notes(alike[:200], test=alike[200:]) == []
+
+
 def test_what_the_splits_heed_is_not_warned_of(tmp_path: Path) -> None:
     rows = [
         f"2020-0{1 + i // 28}-{1 + i % 28:02},{i * 7 % 20},{i * i % 23}.5,{'ab'[i * i % 7 % 2]}"

@@ -5,7 +5,7 @@ The test rows are encoded by `load_test` alone; a `Dataset` does not hold them.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
@@ -332,7 +332,22 @@ def _doubts(plan: Plan) -> tuple[findings.Doubt, ...]:
         "order": is_given or request.time is not None or request.lags is not None,
         "groups": is_given or request.group is not None,
     }
-    return tuple(doubt for doubt in found if not answered.get(doubt.name))
+    kept = (doubt for doubt in found if not answered.get(doubt.name))
+    return (*kept, *_copies(plan))
+
+
+def _copies(plan: Plan) -> Iterator[findings.Doubt]:
+    """Of rows that judge and stand in a file of their own, those that were learnt from."""
+    table, valid, test, parts = plan.table, plan.valid, plan.test, plan.whole
+    has_own = valid is not table
+    train = parts.train if has_own else np.union1d(parts.train, parts.valid)
+    learnt = [(table, train)]
+    if has_own:
+        yield from findings.copies(learnt[0], (valid, parts.valid), plan.target, plan.roles)
+        learnt.append((valid, parts.valid))  # a refit learns from them too
+    if test is not table:
+        for source in learnt:
+            yield from findings.copies(source, (test, parts.test), plan.target, plan.roles)
 
 
 def _warnings(plan: Plan, doubts: tuple[findings.Doubt, ...]) -> tuple[str, ...]:

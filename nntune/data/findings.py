@@ -4,6 +4,7 @@ Works on a sample of the training rows: a warning needs no more than a few thous
 """
 
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -185,6 +186,45 @@ def _duplicates(table: Table) -> Iterator[str]:
         )
 
 
+def copies(
+    first: tuple[Table, Rows], other: tuple[Table, Rows], target: Target, roles: dict[str, Role]
+) -> Iterator[Doubt]:
+    """Whether rows of another file are among those that a network learns from.
+
+    As often as rows of the first table repeat each other they may well be alike in two files.
+    """
+    learnt, judged = (_row_hashes(*each, target, roles) for each in (first, other))
+    count = int(np.isin(judged, learnt).sum())
+    natural = 1 - len(np.unique(learnt)) / len(learnt)
+    if count > max(5, (0.02 + 2 * natural) * len(judged)):
+        yield Doubt(
+            "duplicates",
+            f"{count:,} of the {len(judged):,} rows of {other[0].name} are rows of "
+            f"{first[0].name} too: a value on rows that were learnt says nothing of new ones",
+        )
+
+
+def _row_hashes(
+    table: Table, rows: Rows, target: Target, roles: dict[str, Role]
+) -> NDArray[np.uint64]:
+    """A 64-bit hash of each row's target and features, the same for the same cells in any file."""
+    hashes = np.zeros(len(rows), np.uint64)
+    for name, role in roles.items():
+        cells = table.columns[name].take(rows) if name in table.columns else None
+        if cells is None or role.name in ("id", "constant", "ignored"):
+            continue
+        if role.name == "target":
+            bits = _bits(target.values(cells, table.name))
+        elif role.name in ("numeric", "boolean", "date"):
+            bits = _bits(_numbers(cells, role))
+        else:
+            words = labels(cells)
+            digests = (blake2b(level.encode(), digest_size=8).digest() for level in words.levels)
+            bits = np.frombuffer(b"".join([*digests, bytes(8)]), np.uint64)[words.codes]
+        hashes = _mixed(hashes, bits)
+    return hashes
+
+
 def _infinite(cells: Cells, role: Role) -> bool:
     return bool(np.isinf(numbers(cells, role.style)).any())
 
@@ -193,11 +233,20 @@ def _repeated(table: Table) -> int:
     """Rows that equal an earlier one in every column, by a 64-bit hash."""
     hashes = np.zeros(table.rows, np.uint64)
     for cells in table.columns.values():
-        part = cells.codes if isinstance(cells, Strings) else np.asarray(cells.values, np.float64)
-        bits = (part.astype(np.float64) + 0.0).view(np.uint64)
-        hashes = (hashes ^ (bits ^ (bits >> np.uint64(29)))) * np.uint64(0xBF58476D1CE4E5B9)
-        hashes ^= hashes >> np.uint64(32)
+        part = cells.codes if isinstance(cells, Strings) else cells.values
+        hashes = _mixed(hashes, _bits(part))
     return table.rows - len(np.unique(hashes))
+
+
+def _bits(values: NDArray[Any]) -> NDArray[np.uint64]:
+    """Numbers as words: -0 is 0, and a missing one is a missing one."""
+    numbers = np.asarray(values, np.float64) + 0.0
+    return np.where(np.isnan(numbers), np.nan, numbers).view(np.uint64)
+
+
+def _mixed(hashes: NDArray[np.uint64], bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    hashes = (hashes ^ (bits ^ (bits >> np.uint64(29)))) * np.uint64(0xBF58476D1CE4E5B9)
+    return hashes ^ (hashes >> np.uint64(32))
 
 
 def _order_warnings(table: Table, rows: Rows, roles: dict[str, Role]) -> Iterator[str]:
