@@ -253,7 +253,10 @@ def test_pictures_of_several_sizes_are_brought_to_one(tmp_path: Path) -> None:
         "the pictures of light differ in size (6 x 5 and 9 x 8); "
         "--image HEIGHTxWIDTHx3 brings them to one"
     )
-    assert load(Request(source, image="4x4x3")).grid == Grid(3, (4, 4))
+    found = load(Request(source, image="4x4x3"))
+    assert found.grid == Grid(3, (4, 4))
+    note = "40 pictures are brought to 4 x 4 pixels, such as 'bright/001.png' of 9 x 8"
+    assert note in found.warnings
     with pytest.raises(UsageError, match="--image 4: for a folder of pictures write"):
         load(Request(source, image="4"))
 
@@ -309,12 +312,14 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 LEARNT = np.random.default_rng(0).normal(size=(40, 3, 20))
 
 
-def network(folder: Path, x: np.ndarray = LEARNT, **asked: Any) -> Predictor:
-    """One that learnt nothing yet."""
-    source = arrays(folder / "learnt.npz", x)
-    form = read(source).grid
-    bundle = made(Request(source, **asked))
-    return Predictor(replace(bundle, data=asked | {"source": source, "grid": plain(form)}))
+def network(
+    folder: Path, x: np.ndarray = LEARNT, source: Path | None = None, **asked: Any
+) -> Predictor:
+    """One that learnt nothing yet, of an array or a source."""
+    path = str(source or arrays(folder / "learnt.npz", x))
+    form = read(path).grid
+    bundle = made(Request(path, **asked))
+    return Predictor(replace(bundle, data=asked | {"source": path, "grid": plain(form)}))
 
 
 def test_of_grey_pictures_of_16_bits_the_upper_8_are_read(tmp_path: Path) -> None:
@@ -365,6 +370,37 @@ def test_a_flat_table_of_the_same_columns_is_predicted_too(tmp_path: Path) -> No
     (tmp_path / "a.csv").write_text("\n".join([header, *lines]) + "\n")
     there = predictor.predict_proba(str(tmp_path / "learnt.npz"))
     assert np.array_equal(predictor.predict_proba(str(tmp_path / "a.csv")), there)
+
+
+def test_an_array_in_memory_has_the_shape_that_it_has_in_a_file(tmp_path: Path) -> None:
+    for asked in ({}, {"image": "6x10"}, {"series": True}):
+        predictor = network(tmp_path, **asked)
+        there = predictor.predict_proba(str(tmp_path / "learnt.npz"))
+        assert np.array_equal(predictor.predict_proba(LEARNT), there)
+        assert np.array_equal(predictor.predict_proba(LEARNT.reshape(40, 60)), there)
+    with pytest.raises(DataError, match=r"the array holds series of 3 steps in 20 channels; the n"):
+        predictor.predict(LEARNT.reshape(40, 20, 3))
+    with pytest.raises(DataError, match=r"array of shape \(40, 3, 10\) was given; rows of 60 col"):
+        predictor.predict(LEARNT[:, :, :10])
+
+
+def test_pictures_in_memory_are_predicted_as_those_of_a_folder(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    pictures = np.random.default_rng(0).integers(0, 256, (24, 6, 6, 3), np.uint8)
+    for place, values in enumerate(pictures):
+        folder = tmp_path / "learnt" / ("a", "b")[place % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        image.fromarray(values).save(folder / f"{place:02}.png")
+    predictor = network(tmp_path, source=tmp_path / "learnt")
+    there = predictor.predict_proba(str(tmp_path / "learnt" / "a"))
+    assert np.allclose(predictor.predict_proba(pictures[::2]), there, atol=1e-6)
+
+
+def test_a_plain_table_has_rows_of_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b,y\n" + "1,2,3\n2,1,4\n3,5,1\n" * 20)
+    predictor = network(tmp_path, source=tmp_path / "a.csv", target="y")
+    with pytest.raises(DataError, match=r"array of shape \(3, 1, 2\) was given; rows of 2 columns"):
+        predictor.predict(np.zeros((3, 1, 2)))
 
 
 def test_rows_of_an_npz_are_predicted_without_answers_and_one_alone(tmp_path: Path) -> None:

@@ -408,5 +408,9 @@ def test_a_folder_of_pictures_is_searched_and_predicted(tmp_path: Path) -> None:
     assert [row[0] for row in table.fetchall()] == ["=dark, once.png", "new.png"]
     with pytest.raises(DataError, match=r"new.png is one file; pictures are read from a folder"):
         Predictor(read(made)).predict(tmp_path / "new" / "new.png")
-    with pytest.warns(UserWarning, match="1 file of new left out, such as 'old.gif'"):
+    with pytest.warns(UserWarning, match="left out|brought to") as caught:
         assert list(Predictor(read(made)).predict(tmp_path / "new")) == ["dark", "bright"]
+    assert [str(each.message) for each in caught] == [
+        "1 file of new left out, such as 'old.gif': only png and jpg are read",
+        "1 picture is brought to 6 x 6 pixels, such as 'new.png' of 9 x 9",
+    ]

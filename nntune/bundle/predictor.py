@@ -43,6 +43,8 @@ class Predictor:
         history = _history(bundle, names)
         asked = _image(bundle), _grid(bundle)
         self.columns = Columns(self._encoder.features, kinds, history, *asked)
+        of_columns = asked[1] or bundle.data.get("image") or not isinstance(bundle.shape, Shape)
+        self._has_grid = bool(of_columns) and history is None
         if history is not None:
             names = list(dict.fromkeys([*history.columns, *(n for n in names if n in kinds)]))
         self.feature_names_in_ = np.array(names, object)
@@ -54,7 +56,8 @@ class Predictor:
 
         Args:
             data: a data frame (pandas, polars or alike), a dict of columns, a 2-D array with
-                the columns in the order of `feature_names_in_`, or the path of a file.
+                the columns in the order of `feature_names_in_`, or the path of a file. Of images
+                and series also the array as it stands in an npz file.
 
         Raises:
             DataError: a column is missing or holds something else than in training.
@@ -104,7 +107,8 @@ class Predictor:
         else:
             from nntune.data.frames import table_of
 
-            table = table_of(data, [str(name) for name in self.feature_names_in_])
+            names = [str(name) for name in self.feature_names_in_]
+            table = table_of(data, names, has_grid=self._has_grid)
             yield self.columns.fitted(table, doubts)
 
     def values(self, table: Table) -> NDArray[np.float64]:

@@ -10,22 +10,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nntune.data.delimited import unique_names
+from nntune.data.grids import flattened
 from nntune.data.table import Cells, Dates, Numbers, Table, spelled, strings
 from nntune.errors import DataError
 
 NAME = "the table"
 
 
-def table_of(data: Any, names: Sequence[str]) -> Table:
+def table_of(data: Any, names: Sequence[str], *, has_grid: bool = False) -> Table:
     """Any of them as a table.
 
     Args:
-        data: a data frame, a dict of columns, or a 2-D array.
+        data: a data frame, a dict of columns, or a 2-D array; where `has_grid`, also an array of
+            images (N, H, W), (N, H, W, C) or (N, C, H, W), or of series (N, C, T).
         names: of the columns of an array, which has none.
+        has_grid: the columns are those of a grid.
 
     Raises:
         DataError: it is none of these, or its columns differ in length.
     """
+    if has_grid and np.ndim(data) > 2 and not isinstance(data, Mapping):
+        array = np.asarray(data)
+        flat, grid = flattened(array, NAME)
+        if len(flat) == len(names):
+            cells: dict[str, Cells] = dict(zip(names, map(Numbers, flat), strict=True))
+            return Table("the array", cells, grid=grid)
     columns = {name: cells_of(values, name) for name, values in _columns(data, names).items()}
     if len({len(cells) for cells in columns.values()}) > 1:
         raise DataError(f"the columns of {NAME} differ in length")

@@ -48,7 +48,7 @@ def read_pictures(source: str, size: str | None = None) -> Table:
             f"{source} is a folder without pictures; name one file in it, or a folder that has a "
             "sub-folder of png or jpg files for each class"
         )
-    pixels = _pixels(paths, folder, None if size is None else _sides(size))  # (N, C, H, W)
+    pixels, notes = _pixels(paths, folder, None if size is None else _sides(size))
     columns: dict[str, Cells] = {
         f"x{place}": Numbers(column)
         for place, column in enumerate(np.ascontiguousarray(pixels.reshape(len(pixels), -1).T))
@@ -61,7 +61,7 @@ def read_pictures(source: str, size: str | None = None) -> Table:
         folder.name,
         {**columns, TARGET: classes},
         target=TARGET,
-        notes=tuple(_left_out(folder, there, paths)),
+        notes=(*_left_out(folder, there, paths), *notes),
         grid=grid,
         # The bytes of a name need not be text.
         files=tuple(path.as_posix().encode("utf-8", "replace").decode() for path in relative),
@@ -96,27 +96,36 @@ def _sides(size: str) -> tuple[int, int, int]:
 
 def _pixels(
     paths: Sequence[Path], folder: Path, sides: tuple[int, int, int] | None
-) -> NDArray[np.uint8]:
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """The pictures (N, C, H, W), and a sentence on those that were of another size."""
     library = _library()
     if sides is None:
         sides = _own_sides(paths, folder, library)
     height, width, channels = sides
-    pixels = np.empty((len(paths), channels, height, width), np.uint8)
+    pixels, others = np.empty((len(paths), channels, height, width), np.uint8), list[str]()
     for place, path in enumerate(paths):
         picture = _opened(path, folder, library).convert("L" if channels == 1 else "RGB")
         if picture.size != (width, height):
+            others.append(f"{path.relative_to(folder).as_posix()!r} of {_size(picture.size)}")
             picture = picture.resize((width, height), library.Resampling.BILINEAR)
         pixels[place] = np.moveaxis(np.atleast_3d(np.asarray(picture)), 2, 0)
-    return pixels
+    count, size = len(others), _size((width, height))
+    resized = f"picture{'s are' if count > 1 else ' is'} brought to {size} pixels"
+    return pixels, [f"{count:,} {resized}, such as {others[0]}"] if others else []
+
+
+def _size(size: tuple[int, int]) -> str:
+    width, height = size
+    return f"{height} x {width}"
 
 
 def _own_sides(paths: Sequence[Path], folder: Path, library: Any) -> tuple[int, int, int]:
     pictures = [_opened(path, folder, library) for path in paths]
     sizes = {picture.size for picture in pictures}
     if len(sizes) > 1:
-        (w, h), (v, g) = sorted(sizes)[:2]
+        first, second = map(_size, sorted(sizes)[:2])
         raise DataError(
-            f"the pictures of {folder.name} differ in size ({h} x {w} and {g} x {v}); "
+            f"the pictures of {folder.name} differ in size ({first} and {second}); "
             "--image HEIGHTxWIDTHx3 brings them to one"
         )
     ((width, height),) = sizes
