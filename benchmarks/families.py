@@ -46,6 +46,7 @@ class Goal:
         chosen_by: another metric that the search goes by.
         is_text: a linear model on the same terms is tested too.
         ensemble: at most so many of the best are averaged, see refit --ensemble.
+        seeds: so many networks of each, see refit --seeds.
         confirm: as nntune.search has it; 0 leaves the whole time to the search.
         trials: at most so many.
     """
@@ -58,6 +59,7 @@ class Goal:
     data: Mapping[str, object] = field(default_factory=dict)
     space: Mapping[str, object] = field(default_factory=dict)
     ensemble: int = 1
+    seeds: int = 1
     chosen_by: str | None = None
     is_text: bool = False
     confirm: int | None = None
@@ -69,8 +71,9 @@ def _series(name: str, minutes: float, value: float, **space: object) -> Goal:
     data = {"series": True, "test": f"ship/{name}/{name}_test.csv", "cv": 5}
     source, ranges = f"ship/{name}/{name}_train.csv", {"model": "cnn", **space}
     return Goal(
-        source, minutes, value, "label", data=data, space=ranges, ensemble=5, chosen_by="log_loss"
-    )
+        source, minutes, value, "label", data=data, space=ranges, ensemble=5, seeds=5,
+        chosen_by="log_loss",
+    )  # fmt: skip
 
 
 def _long(name: str, minutes: float, value: float, trials: int, **space: object) -> Goal:
@@ -87,7 +90,7 @@ def _text(source: str, value: float, target: str, **data: object) -> Goal:
 GOALS = {
     "digits8x8": Goal(
         "ship/digits8x8/digits8x8.csv", 2, 0.985, "digit", data={"image": "8x8"},
-        space={"model": "cnn", "augment": "none,shift", "epochs": 60},
+        space={"model": "cnn", "augment": "none,shift", "epochs": 60}, seeds=5,
     ),
     "mnist_5k": Goal(
         "ship/mnist_5k/mnist_5k.npz", 5, 0.975,
@@ -171,7 +174,7 @@ def searched(name: str, goal: Goal, folder: Path, workers: int) -> tuple[View, R
 
 def tested(view: View, request: Request, goal: Goal) -> float:
     """The metric of the winner, trained on training and validation rows, on the test rows."""
-    bundle = refit(view, Wanted(ensemble=goal.ensemble)).bundle
+    bundle = refit(view, Wanted(ensemble=goal.ensemble, seeds=goal.seeds)).bundle
     if request.lags is not None:
         return evaluate(bundle, str(request.test)).metrics[goal.metric]
     plan, predictor = plan_of(request), Predictor(bundle)

@@ -68,6 +68,13 @@ def refit(
             help="Average up to K of the best trials, unless the best alone is clearly better.",
         ),
     ] = 1,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            "--seeds", metavar="K", min=1,
+            help="Average K networks that begin from other weights, trained as one.",
+        ),
+    ] = 1,
     data: Annotated[
         str | None, typer.Option("--data", metavar="FILE", help="Where the table is now.")
     ] = None,
@@ -93,7 +100,7 @@ def refit(
     path = output or Path(f"{view.name}.nnt")
     outputs.check_free(path, force=force)
     rows = "all" if full else "train" if as_searched else "train+valid"
-    refitted = made(view, Wanted(trial, rows, ensemble, data, _command()))
+    refitted = made(view, Wanted(trial, rows, ensemble, seeds, data, _command()))
     bundle.write(path, refitted.bundle, force=force)
     for note in refitted.notes:
         print(harmless(note), file=sys.stderr)
@@ -104,8 +111,9 @@ def refit(
             bytes=path.stat().st_size,
         )  # fmt: skip
         return
-    numbers = ", ".join(f"#{number}" for number in found.trials)
-    name = harmless(f"{path}: trial {numbers} of {view.name}")
+    numbers = ", ".join(f"#{number}" for number in dict.fromkeys(found.trials))
+    many = f" from {seeds} seeds" * (seeds > 1)
+    name = harmless(f"{path}: trial {numbers} of {view.name}{many}")
     with writing():
         print(
             f"{name}, epoch {found.metrics['epoch']}, trained on "

@@ -15,7 +15,7 @@ from nntune.data.learning import Learning
 from nntune.data.plan import Plan, plan_of
 from nntune.errors import DataError, RefusedError
 from nntune.own import check_digest
-from nntune.stacks import shape_of
+from nntune.stacks import shape_of, stacks
 from nntune.study import Trial, View
 from nntune.trials import AnyShape, Problem, Progress, Setting
 from nntune.workers import Workers
@@ -159,6 +159,11 @@ class Retrainer:
         rates = {key: params[key] for key in ("lr", "l1", "l2")}
         dropout = params.get("dropout", 0.0)
         return Progress(trial.number, **rates, dropout=dropout, epochs=epochs)
+
+    def dealt(self, trial: Trial, members: Sequence[Progress], rows: Rows) -> list[list[Progress]]:
+        """Members of a trial as stacks, so that no worker is idle."""
+        alike = dict.fromkeys((member.number for member in members), self.params(trial))
+        return stacks(members, alike, problem_of(rows), self.count)
 
     def train(
         self, members: Sequence[Progress], setting: Setting, rows: Rows, until: int

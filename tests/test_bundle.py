@@ -28,7 +28,14 @@ from nntune.cli import main
 from nntune.data import Request, load
 from nntune.data.learning import Learning
 from nntune.data.learning import load as load_rows
-from nntune.errors import AllFailedError, DataError, Error, NotFoundError, RefusedError
+from nntune.errors import (
+    AllFailedError,
+    DataError,
+    Error,
+    NotFoundError,
+    RefusedError,
+    UsageError,
+)
 from nntune.networks import Perceptrons, initial
 from nntune.retraining import Retrainer
 from nntune.session import Options, run
@@ -322,6 +329,32 @@ def test_an_average_is_of_those_who_do_well_together(
     assert len(refit(hitters, Wanted(ensemble=len(errors))).bundle.parameters) == kept
 
 
+def test_networks_from_other_seeds_stand_beside_the_one_there_is_without(penguins: View) -> None:
+    alone, found = (refit(penguins, Wanted(seeds=count)).bundle for count in (1, 3))
+
+    assert found.parameters[0].tobytes() == alone.parameters[0].tobytes()
+    assert len({flat.tobytes() for flat in found.parameters}) == 3
+    assert found.trials == 3 * alone.trials
+    alike = [
+        replace(found, parameters=(flat,), shapes=found.shapes[:1]) for flat in found.parameters
+    ]
+    each = [Predictor(one).predict_proba(PENGUINS.source) for one in alike]
+    assert np.allclose(Predictor(found).predict_proba(PENGUINS.source), np.mean(each, 0))
+
+
+def test_seeds_multiply_what_is_averaged(hitters: View) -> None:
+    numbers = refit(hitters, Wanted(ensemble=2)).bundle.trials
+    found = refit(hitters, Wanted(ensemble=2, seeds=2)).bundle
+
+    assert found.trials == tuple(number for number in numbers for _ in range(2))
+    assert len({flat.tobytes() for flat in found.parameters}) == 2 * len(numbers)
+
+
+def test_the_network_of_the_search_has_one_seed(penguins: View) -> None:
+    with pytest.raises(UsageError, match="of which there is one, and --seeds 2 trains anew"):
+        refit(penguins, Wanted(rows="train", seeds=2))
+
+
 def test_an_ensemble_predicts_the_mean_of_its_members() -> None:
     few = made(members=3)
     x = load(PENGUINS).valid.x
@@ -529,12 +562,13 @@ def test_refit_names_its_file_after_the_study_and_says_what_it_is(
         ended("refit", penguins.path), ended("refit", penguins.path),
         ended("refit", penguins.path, "--full", "--as-searched", "-o", "b.nnt"),
         ended("refit", penguins.path, "--trial", "1", "--ensemble", "2", "-o", "b.nnt"),
+        ended("refit", penguins.path, "--as-searched", "--seeds", "2", "-o", "b.nnt"),
         ended("refit", penguins.path, "--trial", "99", "-o", "b.nnt"),
         ended("refit", penguins.path, "--json", "--full", "--force"),
     ]  # fmt: skip
     out, err = capsys.readouterr()
 
-    assert codes == [0, 7, 2, 2, 4, 0]
+    assert codes == [0, 7, 2, 2, 2, 4, 0]
     first, rest = out.split("\n", 1)
     assert first == (
         f"penguins.nnt: trial #{best.number} of penguins, epoch {best.epoch}, trained on 275 rows "
@@ -546,7 +580,7 @@ def test_refit_names_its_file_after_the_study_and_says_what_it_is(
         "count": 344, "study": "penguins", "patience": 20,
         "bytes": Path("penguins.nnt").stat().st_size,
     }  # fmt: skip
-    assert len(err.splitlines()) == 5
+    assert len(err.splitlines()) == 6
     assert os.listdir() == ["penguins.nnt"]
 
 

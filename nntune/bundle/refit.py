@@ -23,9 +23,10 @@ from nntune.metrics import METRICS
 from nntune.retraining import Retrainer, check_same, plan_again
 from nntune.study import Trial, View
 from nntune.trials import AnyShape, Progress, Setting
-from nntune.workers import Workers
+from nntune.workers import Workers, cores
 
 Values = NDArray[np.float64]
+_APART = 1 << 32  # between the numbers by which networks of one trial draw: no trial has them
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Wanted:
         trial: its number; the confirmed winner if not given, or the best of the search.
         rows: to train on: 'train+valid', 'all', or 'train' for the network of the search itself.
         ensemble: how many of the best complete trials to average at most.
+        seeds: how many networks of each to average, which begin from other weights (a deep
+            ensemble, Lakshminarayanan et al. 2017, arXiv:1612.01474); they are trained as one.
         data: where the table is now, if not where the search read it.
         command: that asks for it.
     """
@@ -43,6 +46,7 @@ class Wanted:
     trial: int | None = None
     rows: str = "train+valid"
     ensemble: int = 1
+    seeds: int = 1
     data: str | None = None
     command: str = ""
 
@@ -73,13 +77,18 @@ def refit(view: View, wanted: Wanted, plan: Plan | None = None) -> Refitted:
     plan = plan or plan_again(view, wanted.data)
     searched = learning_of(plan, "train")
     check_same(view, plan.request.source, searched.fingerprint)
+    if wanted.rows == "train" and wanted.seeds > 1:
+        raise UsageError(
+            f"--as-searched takes the network of the search, of which there is one, and --seeds "
+            f"{wanted.seeds} trains anew; leave one of them out."
+        )
     if wanted.rows == "train" and searched.others:
         raise UsageError(
             f"study '{view.name}' was searched on {len(searched.folds)} folds, with a network "
             "for each; without --as-searched one network learns from the rows of all folds."
         )
     notes: list[str] = []
-    with Workers(1) as workers:
+    with Workers(min(wanted.seeds, cores())) as workers:
         maker = _Maker(view, workers, notes)
         if wanted.ensemble > 1:
             chosen = maker.helpful(chosen, wanted.ensemble, searched)
@@ -88,7 +97,8 @@ def refit(view: View, wanted: Wanted, plan: Plan | None = None) -> Refitted:
         else:
             learning = learning_of(plan, wanted.rows)
             chosen = [_confirmed(view, trial, notes) for trial in chosen]
-            parameters = maker.retrained(chosen, learning, wanted.rows)
+            parameters = maker.retrained(chosen, learning, wanted.rows, wanted.seeds)
+            chosen = [trial for trial in chosen for _ in range(wanted.seeds)]
         shapes = [maker.shape(trial, learning) for trial in chosen]
     if wanted.rows == "all":
         notes.append("it has learnt from the test rows too: no score of it on them is honest")
@@ -206,7 +216,7 @@ class _Maker:
         patience = int(self._view.definition.training["patience"])
         setting = self._retrainer.setting(trial, searched, patience)
         assert trial.epoch is not None
-        member = self._train(trial, setting, searched, trial.epoch, extra=0)
+        (member,) = self._train(trial, setting, searched, trial.epoch, extra=0)
         if member.value != trial.value:
             self._notes.append(
                 f"trial #{trial.number} trained again has {member.value:.6g} where the search had "
@@ -215,31 +225,37 @@ class _Maker:
         assert member.best is not None
         return member.best
 
-    def retrained(self, trials: Sequence[Trial], learning: Learning, rows: str) -> list[Parameters]:
+    def retrained(
+        self, trials: Sequence[Trial], learning: Learning, rows: str, seeds: int = 1
+    ) -> list[Parameters]:
         """Parameters after each trial's best number of epochs on the rows of `learning`."""
         found = []
         for trial in trials:
             assert trial.epoch is not None
             metric = "log_loss" if learning.classes else "rmse"
             setting = self._retrainer.setting(trial, learning, trial.epoch + 1, metric=metric)
-            member = self._train(trial, setting, learning, trial.epoch, extra=1)
-            if member.average is None or not np.isfinite(member.average).all():
-                raise AllFailedError(
-                    f"trial #{trial.number} diverges when it is trained on {rows}; "
-                    "--as-searched takes the network of the search."
-                )
-            found.append(member.average)  # what a search scores and keeps
+            for member in self._train(trial, setting, learning, trial.epoch, 1, seeds):
+                if member.average is None or not np.isfinite(member.average).all():
+                    raise AllFailedError(
+                        f"trial #{trial.number} diverges when it is trained on {rows}; "
+                        "--as-searched takes the network of the search."
+                    )
+                found.append(member.average)  # what a search scores and keeps
         return found
 
     def _train(
-        self, trial: Trial, setting: Setting, learning: Learning, until: int, extra: int
-    ) -> Progress:
+        self, trial: Trial, setting: Setting, learning: Learning, until: int, extra: int,
+        seeds: int = 1,
+    ) -> list[Progress]:  # fmt: skip
         """A trial from its first epoch; with an extra epoch ahead it ends with its last average."""
-        member = self._retrainer.member(trial, until + extra)
+        first = self._retrainer.member(trial, until + extra)
+        members = [first._replace(number=first.number + place * _APART) for place in range(seeds)]
+        dealt = self._retrainer.dealt(trial, members, learning)
         for _ in range(2):
-            future = self._retrainer.train([member], setting, learning, until)
+            futures = [self._retrainer.train(stack, setting, learning, until) for stack in dealt]
             with suppress(BrokenExecutor):  # something else may have taken the memory
-                return unfailed(future.result()[0])
+                trained = [unfailed(member) for future in futures for member in future.result()]
+                return sorted(trained, key=lambda member: member.number)
         raise AllFailedError(
             f"the process that trains trial #{trial.number} died, twice; there may not be enough "
             "memory for it."
