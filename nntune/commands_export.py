@@ -126,7 +126,8 @@ def _script(bundle: "Bundle", path: Path, data: str | None) -> tuple[bytes, str]
     lines = text.count("\n")
     return (
         text.encode(),
-        f"{lines} lines; python {shlex.quote(str(path))} trains trial #{bundle.trials[0]}",
+        f"{lines} lines; python {shlex.quote(str(path))} trains trial #{bundle.trials[0]}"
+        + f", one network of the {len(bundle.trials)}" * (len(bundle.trials) > 1),
     )
 
 

@@ -71,7 +71,7 @@ def refit(
     seeds: Annotated[
         int,
         typer.Option(
-            "--seeds", metavar="K", min=1,
+            "--seeds", metavar="K", min=1, max=100,
             help="Average K networks that begin from other weights, trained as one.",
         ),
     ] = 1,
@@ -107,8 +107,8 @@ def refit(
     found = refitted.bundle
     if as_json:
         _print_json(
-            "nntune.refit/1", bundle=str(path), trials=list(found.trials), **found.metrics,
-            bytes=path.stat().st_size,
+            "nntune.refit/1", bundle=str(path), trials=list(found.trials), seeds=seeds,
+            **found.metrics, bytes=path.stat().st_size,
         )  # fmt: skip
         return
     numbers = ", ".join(f"#{number}" for number in dict.fromkeys(found.trials))

@@ -71,7 +71,7 @@ def open_test(
     """
     from nntune import report
     from nntune.study import open_existing
-    from nntune.verdict.confirming import Effort
+    from nntune.verdict.confirming import Effort, candidates
     from nntune.verdict.testing import opened, scored
 
     allow(network)
@@ -79,9 +79,10 @@ def open_test(
     confirmation = view.confirmation()
     if confirmation is None:
         effort = Effort()
+        many = len(candidates(view, effort.top))
         said = (
-            f"the winner is confirmed first: {effort.top} configurations from {effort.seeds} seeds "
-            "each, then the best of them once more"
+            f"the winner is confirmed first: {many} configuration{'s' * (many != 1)} from "
+            f"{effort.seeds} seeds each, then the best of them once more"
         )
         _confirm(view, effort, data, workers, said)
         confirmation = view.confirmation()

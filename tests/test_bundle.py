@@ -575,7 +575,7 @@ def test_refit_names_its_file_after_the_study_and_says_what_it_is(
         f"(train+valid); in the search log_loss {best.value:.4g} on validation rows"
     )
     assert json.loads(rest) == {
-        "schema": "nntune.refit/1", "bundle": "penguins.nnt", "trials": [best.number],
+        "schema": "nntune.refit/1", "bundle": "penguins.nnt", "trials": [best.number], "seeds": 1,
         "metric": "log_loss", "value": best.value, "epoch": best.epoch, "rows": "all",
         "count": 344, "study": "penguins", "patience": 20,
         "bytes": Path("penguins.nnt").stat().st_size,

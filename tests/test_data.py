@@ -562,6 +562,30 @@ def test_near_identical_labels_rare_classes_repeats_and_time_order_are_warned_of
     assert "rows are in order of day" in warned(tmp_path, days, "day,y")
 
 
+@pytest.mark.parametrize("flag", ["valid", "test"])
+def test_columns_of_another_file_hold_what_those_of_the_first_do(tmp_path: Path, flag: str) -> None:
+    days = [f"2020-{1 + i % 12:02}-{1 + i % 27:02}" for i in range(200)]
+    rows = [f"{i * 7 % 31}.5,{day},{'ab'[i % 3 % 2]}" for i, day in enumerate(days)]
+    first = put(tmp_path / "a.csv", "\n".join(["x,day,y", *rows]))
+
+    def other(cells: list[str]) -> Request:
+        file = put(tmp_path / "b.csv", "\n".join(["x,day,y", *cells]))
+        return Request(first, "y", **{flag: file})  # type: ignore[arg-type]
+
+    slip = load(other(["abc,2020-01-01,a", *(f"{i}.25,2021-03-05,b" for i in range(30))])).warnings
+    assert "column 'x': 1 unreadable cells (such as 'abc') count as missing" in slip
+    for cells, name, what, example in (
+        (["1.5 km,2020-01-01,a"] * 30, "x", "numbers", "1.5 km"),
+        (["1.5,31.12.2020,a"] * 30, "day", "dates", "31.12.2020"),
+    ):
+        with pytest.raises(DataError) as caught:
+            load(other(cells))
+        assert str(caught.value) == (
+            f"column {name!r} of b.csv should hold {what}, as in training; 30 of 30 cells do not, "
+            f"such as {example!r}"
+        )
+
+
 def test_rows_of_another_file_that_were_learnt_from_are_counted(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     rows = [
@@ -584,12 +608,12 @@ def test_rows_of_another_file_that_were_learnt_from_are_counted(tmp_path: Path) 
     # Other ids and another order, numbers in another spelling, a category of its own.
     cells = [line.split(",") for line in reversed(rows[:60])]
     copied = [f"9{number},{x}0,{word},{y}" for number, x, word, y in cells]
-    known = "of the 101 rows of test.csv are rows of a.csv too"
+    known = "of the 101 test rows of test.csv are rows of a.csv too"
     assert known in notes(rows[:200], test=[*copied, *fresh[:40], "0,0.5,z,no"])[0]
-    assert "of the 60 rows of valid.csv are rows of a.csv too" in notes(
+    assert "of the 60 validation rows of valid.csv are rows of a.csv too" in notes(
         rows[:200], valid=copied, test=fresh
     )[0]  # fmt: skip
-    assert "60 of the 60 rows of test.csv are rows of valid.csv too" in notes(
+    assert "60 of the 60 test rows of test.csv are rows of valid.csv too" in notes(
         rows[60:200], valid=rows[:60], test=copied
     )[0]  # fmt: skip
     # Where rows of one table are alike by nature, so are those of two.

@@ -380,8 +380,19 @@ def test_an_array_in_memory_has_the_shape_that_it_has_in_a_file(tmp_path: Path) 
         assert np.array_equal(predictor.predict_proba(LEARNT.reshape(40, 60)), there)
     with pytest.raises(DataError, match=r"the array holds series of 3 steps in 20 channels; the n"):
         predictor.predict(LEARNT.reshape(40, 20, 3))
-    with pytest.raises(DataError, match=r"array of shape \(40, 3, 10\) was given; rows of 60 col"):
-        predictor.predict(LEARNT[:, :, :10])
+    assert predictor.predict(LEARNT[:0]).shape == (0,)
+    for other, held in (
+        (LEARNT[:, :, :10], "holds series of 10 steps in 3 channels"),
+        (LEARNT[0], "has the shape (3, 20)"),
+        (LEARNT[:, None, :, :, None], "has the shape (40, 1, 3, 20, 1)"),
+        (None, "has the shape ()"),
+    ):
+        with pytest.raises(DataError) as caught:
+            predictor.predict(other)
+        assert str(caught.value) == (
+            f"the array {held}; the network reads series of 20 steps in 3 channels, an array of "
+            "several, or rows of 60 numbers"
+        )
 
 
 def test_pictures_in_memory_are_predicted_as_those_of_a_folder(tmp_path: Path) -> None:

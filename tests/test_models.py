@@ -333,6 +333,8 @@ def test_a_forecast_looks_at_the_rows_before_it_and_beyond_the_last_one(tmp_path
     assert told == "rows  84, 1 without a target left out, 6 without their whole past left out"
     with pytest.warns(UserWarning, match="6 rows lack some of the last 6 values of y: the network"):
         Predictor(read(bundle)).predict(tmp_path / "next.csv")
+    with pytest.raises(DataError, match="looks back needs the columns of its table by their names"):
+        Predictor(read(bundle)).predict(np.zeros((9, 3)))
     invoked = RUN.invoke(app, ["predict", str(bundle), source])
     assert invoked.stderr.startswith("note: 6 rows lack some of the last 6 values of y")
     gap = head.splitlines()

@@ -546,7 +546,7 @@ def test_evaluate_says_so_where_the_network_learnt_from_the_rows(
 
     said = [nn("evaluate", model, source)[2] for source in (PENGUINS.source, other)]
 
-    assert "note: the network learnt from rows of penguins.csv, which flatters it" in said[0]
+    assert "note: the network learnt from rows of a file named penguins.csv; if this is" in said[0]
     assert said[1] == ""
 
 

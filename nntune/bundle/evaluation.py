@@ -78,8 +78,8 @@ def _learnt(bundle: Bundle, source: str) -> Iterator[str]:
     """Of names alone: a copy of the table under another name goes unnoticed."""
     if Path(source).name == Path(str(bundle.data.get("source", ""))).name:
         yield (
-            f"the network learnt from rows of {Path(source).name}, which flatters it; "
-            "nntune test scores the rows that it has not seen"
+            f"the network learnt from rows of a file named {Path(source).name}; if this is that "
+            "file, the score flatters it, and nntune test has that of rows that were not seen"
         )
 
 

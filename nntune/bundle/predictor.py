@@ -43,8 +43,9 @@ class Predictor:
         history = _history(bundle, names)
         asked = _image(bundle), _grid(bundle)
         self.columns = Columns(self._encoder.features, kinds, history, *asked)
-        of_columns = asked[1] or bundle.data.get("image") or not isinstance(bundle.shape, Shape)
-        self._has_grid = bool(of_columns) and history is None
+        shape = bundle.shape
+        own = None if history or isinstance(shape, Shape) else shape.grid
+        self._grid = asked[1] or own  # of examples that are given as arrays
         if history is not None:
             names = list(dict.fromkeys([*history.columns, *(n for n in names if n in kinds)]))
         self.feature_names_in_ = np.array(names, object)
@@ -56,8 +57,9 @@ class Predictor:
 
         Args:
             data: a data frame (pandas, polars or alike), a dict of columns, a 2-D array with
-                the columns in the order of `feature_names_in_`, or the path of a file. Of images
-                and series also the array as it stands in an npz file.
+                the columns in the order of `feature_names_in_` (those of images and series channel
+                after channel), or the path of a file. Of images and series also the array as it
+                stands in an npz file.
 
         Raises:
             DataError: a column is missing or holds something else than in training.
@@ -107,8 +109,13 @@ class Predictor:
         else:
             from nntune.data.frames import table_of
 
+            if self.columns.history and not (isinstance(data, dict) or hasattr(data, "columns")):
+                raise DataError(
+                    "a network that looks back needs the columns of its table by their names: "
+                    "a data frame, a dict of columns, or a file"
+                )
             names = [str(name) for name in self.feature_names_in_]
-            table = table_of(data, names, has_grid=self._has_grid)
+            table = table_of(data, names, self._grid)
             yield self.columns.fitted(table, doubts)
 
     def values(self, table: Table) -> NDArray[np.float64]:

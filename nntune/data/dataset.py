@@ -343,17 +343,19 @@ def _copies(plan: Plan) -> Iterator[findings.Doubt]:
     train = parts.train if has_own else np.union1d(parts.train, parts.valid)
     learnt = [(table, train)]
     if has_own:
-        yield from findings.copies(learnt[0], (valid, parts.valid), plan.target, plan.roles)
+        judge = valid, parts.valid
+        yield from findings.copies(learnt[0], judge, "validation", plan.target, plan.roles)
         learnt.append((valid, parts.valid))  # a refit learns from them too
     if test is not table:
         for source in learnt:
-            yield from findings.copies(source, (test, parts.test), plan.target, plan.roles)
+            judge = test, parts.test
+            yield from findings.copies(source, judge, "test", plan.target, plan.roles)
 
 
 def _warnings(plan: Plan, doubts: tuple[findings.Doubt, ...]) -> tuple[str, ...]:
     table = plan.table
     dropped = [n for n, r in plan.roles.items() if r.name in ("id", "constant")]
-    notes = [*table.notes]
+    notes = [*table.notes, *plan.notes]
     if table.rows > len(plan.kept):
         what = f"without {plan.target.name}" + " or its past" * bool(plan.request.lags)
         count = table.rows - len(plan.kept)

@@ -187,9 +187,10 @@ def _duplicates(table: Table) -> Iterator[str]:
 
 
 def copies(
-    first: tuple[Table, Rows], other: tuple[Table, Rows], target: Target, roles: dict[str, Role]
-) -> Iterator[Doubt]:
-    """Whether rows of another file are among those that a network learns from.
+    first: tuple[Table, Rows], other: tuple[Table, Rows], what: str, target: Target,
+    roles: dict[str, Role],
+) -> Iterator[Doubt]:  # fmt: skip
+    """Whether rows of another file, for validation or test, are among those that are learnt from.
 
     As often as rows of the first table repeat each other they may well be alike in two files.
     """
@@ -199,7 +200,7 @@ def copies(
     if count > max(5, (0.02 + 2 * natural) * len(judged)):
         yield Doubt(
             "duplicates",
-            f"{count:,} of the {len(judged):,} rows of {other[0].name} are rows of "
+            f"{count:,} of the {len(judged):,} {what} rows of {other[0].name} are rows of "
             f"{first[0].name} too: a value on rows that were learnt says nothing of new ones",
         )
 

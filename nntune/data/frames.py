@@ -10,35 +10,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nntune.data.delimited import unique_names
-from nntune.data.grids import flattened
+from nntune.data.grids import flattened, grid_of_array
 from nntune.data.table import Cells, Dates, Numbers, Table, spelled, strings
 from nntune.errors import DataError
+from nntune.families import Grid
 
 NAME = "the table"
 
 
-def table_of(data: Any, names: Sequence[str], *, has_grid: bool = False) -> Table:
+def table_of(data: Any, names: Sequence[str], grid: Grid | None = None) -> Table:
     """Any of them as a table.
 
     Args:
-        data: a data frame, a dict of columns, or a 2-D array; where `has_grid`, also an array of
-            images (N, H, W), (N, H, W, C) or (N, C, H, W), or of series (N, C, T).
+        data: a data frame, a dict of columns, or a 2-D array; where there is a grid, also an array
+            of images (N, H, W), (N, H, W, C) or (N, C, H, W), or of series (N, C, T).
         names: of the columns of an array, which has none.
-        has_grid: the columns are those of a grid.
+        grid: that the columns form, channel after channel.
 
     Raises:
-        DataError: it is none of these, or its columns differ in length.
+        DataError: it is none of these, its columns differ in length, or its examples are others.
     """
-    if has_grid and np.ndim(data) > 2 and not isinstance(data, Mapping):
-        array = np.asarray(data)
-        flat, grid = flattened(array, NAME)
-        if len(flat) == len(names):
-            cells: dict[str, Cells] = dict(zip(names, map(Numbers, flat), strict=True))
-            return Table("the array", cells, grid=grid)
+    is_array = not (isinstance(data, Mapping) or hasattr(data, "columns"))
+    if grid and is_array and np.shape(data)[1:] != (len(names),):
+        return _examples(np.asarray(data), names, grid)
     columns = {name: cells_of(values, name) for name, values in _columns(data, names).items()}
     if len({len(cells) for cells in columns.values()}) > 1:
         raise DataError(f"the columns of {NAME} differ in length")
     return Table(NAME, columns)
+
+
+def _examples(array: NDArray[Any], names: Sequence[str], grid: Grid) -> Table:
+    found = grid_of_array(array.shape[1:])
+    if found is None or found[:2] != grid[:2]:
+        held = f"holds {found.text}" if found else f"has the shape {array.shape}"
+        raise DataError(
+            f"the array {held}; the network reads {grid.text}, an array of several, "
+            f"or rows of {len(names)} numbers"
+        )
+    flat, _ = flattened(array, "the array")
+    cells: dict[str, Cells] = dict(zip(names, map(Numbers, flat), strict=True))
+    return Table("the array", cells)
 
 
 def _columns(data: Any, names: Sequence[str]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def flattened(x: NDArray[Any], name: str) -> tuple[NDArray[Any], Grid | None]:
     grid = grid_of_array(x.shape[1:])
     if grid is not None and x.ndim == 4 and x.shape[1:3] == grid.size:
         x = np.moveaxis(x, 3, 1)  # colours of a pixel stood beside each other
-    flat = np.ascontiguousarray(x.reshape(len(x), -1).T)
+    flat = np.ascontiguousarray(x.reshape(len(x), math.prod(x.shape[1:])).T)
     return (flat.astype(np.uint8) if flat.dtype.kind == "b" else flat), grid
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nntune.data import bins, grids
 from nntune.data.encoding import Encoder, Feature, fit
-from nntune.data.fitting import fit_cells
+from nntune.data.fitting import Doubts, filled, fit_cells
 from nntune.data.grids import arranged, with_gaps
 from nntune.data.history import History, history_of, is_looked_back_at, time_split
 from nntune.data.reading import read
@@ -77,6 +77,7 @@ class Plan:
     y: Array
     grid: Grid | None = None  # that the first features form
     form: Grid | None = None  # of the examples, as the source itself says it
+    notes: tuple[str, ...] = ()  # on cells of other files
 
     @property
     def seen(self) -> Rows:
@@ -118,10 +119,11 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
     files = table, valid, test
     for each in files[1:]:
         encoder.check(each)
-    valid, test = (_read_alike(each, table, roles) for each in (valid, test))
+    doubts = Doubts()
+    valid, test = (_read_alike(each, table, roles, doubts) for each in (valid, test))
     return Plan(
         request, target, files, table, valid, test, parts, whole, turns, kept, roles, encoder, y,
-        grid, form,
+        grid, form, tuple(doubts.sentences()),
     )  # fmt: skip
 
 
@@ -145,8 +147,12 @@ def _beside(
     return table
 
 
-def _read_alike(other: Table, first: Table, roles: dict[str, Role]) -> Table:
-    """The table with texts read as what the first table's column holds, as `predict` reads them."""
+def _read_alike(other: Table, first: Table, roles: dict[str, Role], doubts: Doubts) -> Table:
+    """The table with texts read as what the first table's column holds, as `predict` reads them.
+
+    Raises:
+        DataError: a column holds something else.
+    """
     if other is first:
         return first
     columns = dict(other.columns)
@@ -155,7 +161,8 @@ def _read_alike(other: Table, first: Table, roles: dict[str, Role]) -> Table:
         if isinstance(cells, Strings) and role.name not in DROPPED:
             feature = Feature(name, role.name, role.style)
             kind = "number" if isinstance(first.columns[name], Numbers) else "string"
-            columns[name], _, _ = fit_cells(cells, feature, kind)
+            columns[name], junk, example = fit_cells(cells, feature, kind)
+            doubts.add(other.name, feature, junk, filled(columns[name]) + junk, example)
     return replace(other, columns=columns)
 
 

@@ -24,7 +24,8 @@ def torch_state(bundle: Bundle) -> bytes:
     if len(bundle.shapes) > 1:
         raise UsageError(
             f"--format torch writes one network and this bundle averages {len(bundle.shapes)}; "
-            "--format onnx holds them all, and nntune refit without --ensemble makes one."
+            "--format onnx holds them all, and nntune refit without --ensemble and --seeds makes "
+            "one."
         )
     shape = bundle.shape
     if isinstance(shape, Own):
