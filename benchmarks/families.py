@@ -6,7 +6,10 @@ the seed is fixed, the test rows are the official ones where there are any. A go
 published for networks of the kind, see docs/families.md. Of a text stands beside it what the best
 linear model on the same terms has (docs/text.md), its strength chosen on the same validation rows.
 
-    python -m benchmarks.families [NAME ...] [--minutes M] [--workers N]
+    python -m benchmarks.families [NAME ...] [--minutes M] [--workers N] [--deal N]
+
+An official split of a few series says little; `--deal N` deals those of both its files out anew, as
+many of each class to each.
 """
 
 import argparse
@@ -154,7 +157,24 @@ def nyse_files(source: Path, folder: Path, lags: int) -> tuple[Path, Path]:
     return paths
 
 
-def searched(name: str, goal: Goal, folder: Path, workers: int) -> tuple[View, Request]:
+def dealt(source: Path, test: Path, target: str, folder: Path, deal: int) -> tuple[Path, Path]:
+    """The rows of both files as two other ones, with as many rows of each class as these have."""
+    with source.open() as one, test.open() as other:
+        (head, *first), (_, *second) = csv.reader(one), csv.reader(other)
+    rows, place = np.array(first + second), head.index(target)
+    draw, chosen = np.random.default_rng(deal), list[int]()
+    for label in sorted(set(rows[:, place])):
+        count = sum(row[place] == label for row in first)
+        chosen += draw.permutation(np.flatnonzero(rows[:, place] == label))[:count].tolist()
+    parts = rows[sorted(chosen)], np.delete(rows, chosen, 0)
+    paths = folder / f"{deal}_{source.name}", folder / f"{deal}_{test.name}"
+    for path, part in zip(paths, parts, strict=True):
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([head, *part.tolist()])
+    return paths
+
+
+def searched(name: str, goal: Goal, folder: Path, workers: int, deal: int) -> tuple[View, Request]:
     """The study, and how its data were read."""
     source, options = FOLDER / goal.source, dict(goal.data)
     if name == "nyse":
@@ -162,6 +182,9 @@ def searched(name: str, goal: Goal, folder: Path, workers: int) -> tuple[View, R
         options["test"] = test
     elif "test" in options:
         options["test"] = FOLDER / str(options["test"])
+        if deal:
+            files = source, options["test"], str(goal.target)
+            source, options["test"] = dealt(*files, folder, deal)
     view = session.search(
         source, goal.target, time=60 * goal.minutes, space=goal.space,
         metric=goal.chosen_by or goal.metric,
@@ -207,6 +230,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(GOALS))
     parser.add_argument("--minutes", type=float, help="of each search, instead of its own")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--deal", type=int, default=0, help="of an official split's rows, from 1 on"
+    )
     arguments = parser.parse_args()
     print(
         f"{'data':14} {'goal':>6} {'test':>7}  {'valid':>7}  {'trials':>6} {'minutes':>7} "
@@ -218,7 +244,7 @@ def main() -> None:
             if arguments.minutes:
                 goal = replace(goal, minutes=arguments.minutes)
             started = time.monotonic()
-            view, request = searched(name, goal, Path(folder), arguments.workers)
+            view, request = searched(name, goal, Path(folder), arguments.workers, arguments.deal)
             best = view.best()
             assert best is not None
             minutes = (time.monotonic() - started) / 60
