@@ -107,9 +107,9 @@ class Predictor:
         elif isinstance(data, Table):
             yield self.columns.fitted(data, doubts)
         else:
-            from nntune.data.frames import table_of
+            from nntune.data.frames import has_names, table_of
 
-            if self.columns.history and not (isinstance(data, dict) or hasattr(data, "columns")):
+            if self.columns.history and not has_names(data):
                 raise DataError(
                     "a network that looks back needs the columns of its table by their names: "
                     "a data frame, a dict of columns, or a file"

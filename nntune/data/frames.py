@@ -30,13 +30,17 @@ def table_of(data: Any, names: Sequence[str], grid: Grid | None = None) -> Table
     Raises:
         DataError: it is none of these, its columns differ in length, or its examples are others.
     """
-    is_array = not (isinstance(data, Mapping) or hasattr(data, "columns"))
-    if grid and is_array and np.shape(data)[1:] != (len(names),):
+    if grid and not has_names(data) and np.shape(data)[1:] != (len(names),):
         return _examples(np.asarray(data), names, grid)
     columns = {name: cells_of(values, name) for name, values in _columns(data, names).items()}
     if len({len(cells) for cells in columns.values()}) > 1:
         raise DataError(f"the columns of {NAME} differ in length")
     return Table(NAME, columns)
+
+
+def has_names(data: Any) -> bool:
+    """Whether the columns have names: a data frame or a dict, not an array."""
+    return isinstance(data, Mapping) or hasattr(data, "columns")
 
 
 def _examples(array: NDArray[Any], names: Sequence[str], grid: Grid) -> Table:
@@ -53,7 +57,7 @@ def _examples(array: NDArray[Any], names: Sequence[str], grid: Grid) -> Table:
 
 
 def _columns(data: Any, names: Sequence[str]) -> dict[str, Any]:
-    if isinstance(data, Mapping) or hasattr(data, "columns"):
+    if has_names(data):
         written = list(data if isinstance(data, Mapping) else data.columns)
         found, _ = unique_names(tuple(map(str, written)), NAME, None)
         return {name: data[key] for name, key in zip(found, written, strict=True)}
