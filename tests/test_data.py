@@ -573,7 +573,7 @@ def test_columns_of_another_file_hold_what_those_of_the_first_do(tmp_path: Path,
         return Request(first, "y", **{flag: file})  # type: ignore[arg-type]
 
     slip = load(other(["abc,2020-01-01,a", *(f"{i}.25,2021-03-05,b" for i in range(30))])).warnings
-    assert "column 'x': 1 unreadable cells (such as 'abc') count as missing" in slip
+    assert "b.csv: column 'x': 1 unreadable cells (such as 'abc') count as missing" in slip
     for cells, name, what, example in (
         (["1.5 km,2020-01-01,a"] * 30, "x", "numbers", "1.5 km"),
         (["1.5,31.12.2020,a"] * 30, "day", "dates", "31.12.2020"),

@@ -119,11 +119,11 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
     files = table, valid, test
     for each in files[1:]:
         encoder.check(each)
-    doubts = Doubts()
-    valid, test = (_read_alike(each, table, roles, doubts) for each in (valid, test))
+    notes: list[str] = []
+    valid, test = (_read_alike(each, table, roles, notes) for each in (valid, test))
     return Plan(
         request, target, files, table, valid, test, parts, whole, turns, kept, roles, encoder, y,
-        grid, form, tuple(doubts.sentences()),
+        grid, form, tuple(notes),
     )  # fmt: skip
 
 
@@ -147,15 +147,17 @@ def _beside(
     return table
 
 
-def _read_alike(other: Table, first: Table, roles: dict[str, Role], doubts: Doubts) -> Table:
+def _read_alike(other: Table, first: Table, roles: dict[str, Role], notes: list[str]) -> Table:
     """The table with texts read as what the first table's column holds, as `predict` reads them.
+
+    Notes take a sentence for each column with cells that could not be read.
 
     Raises:
         DataError: a column holds something else.
     """
     if other is first:
         return first
-    columns = dict(other.columns)
+    columns, doubts = dict(other.columns), Doubts()
     for name, role in roles.items():
         cells = columns.get(name)
         if isinstance(cells, Strings) and role.name not in DROPPED:
@@ -163,6 +165,7 @@ def _read_alike(other: Table, first: Table, roles: dict[str, Role], doubts: Doub
             kind = "number" if isinstance(first.columns[name], Numbers) else "string"
             columns[name], junk, example = fit_cells(cells, feature, kind)
             doubts.add(other.name, feature, junk, filled(columns[name]) + junk, example)
+    notes += [f"{other.name}: {sentence}" for sentence in doubts.sentences()]
     return replace(other, columns=columns)
 
 
