@@ -268,14 +268,13 @@ def study_named(name: str | None, db: str | None) -> "View":
     if name is not None and (name.endswith(".db") or "/" in name):
         return study.read(study.database(name))
     folder = Path("studies")
-    found = study.studies(folder) if folder.is_dir() else []
-    names = {summary.name: summary for summary in found}
-    if name is None and len(found) == 1:
-        return study.read(found[0].path, found[0].name)
-    if name in names:
-        return study.read(names[name].path, name)
-    if name is not None and (file := folder / f"{name}.db").is_file():
+    if name is not None and (file := study.path_of(name)).is_file():
         return study.read(file, name)  # it says what is wrong with the file
+    found = study.studies(folder) if folder.is_dir() else []
+    names = {summary.name for summary in found}
+    if name is None and len(names) == 1:
+        (name,) = names
+        return study.read(study.path_of(name), name)
     raise NotFoundError(_which_study(name, list(names), folder))
 
 

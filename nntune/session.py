@@ -84,7 +84,8 @@ def run(options: Options, *, quiet: bool = False) -> View:
     options = replace(options, ranges=ranges, space_file=None)
     networks = _networks(options)
     name = options.study or study_name(options.request.source)
-    path = options.db or study.default_path(name)
+    kept = study.path_of if options.study else study.default_path
+    path = options.db or kept(name)
     stored = None if options.fresh else _stored(path, name)
     in_process = options.workers == 0 and options.dask is None
     with one_thread() if in_process else nullcontext(), _workers(options) as workers:

@@ -397,6 +397,28 @@ def test_another_space_needs_a_flag(folder: Path, nntune: Command) -> None:
     assert output.startswith("study     penguins-2 (studies/penguins.db): 4 trials")
 
 
+def test_a_fresh_study_is_gone_on_with_by_its_name(folder: Path, nntune: Command) -> None:
+    words = ["search", str(PENGUINS), "-t", "species", *SHORT, "--quiet"]
+    for fresh in ([], ["--fresh"]):
+        assert nntune(*words, *fresh)[0] == 0
+    code, output, _ = nntune(*words, "--study", "penguins-2", "--trials", "5")
+    assert code == 0
+    assert output.startswith("study     penguins-2 (studies/penguins.db): 5 trials")
+    assert [path.name for path in (folder / "studies").iterdir()] == ["penguins.db"]
+
+
+@pytest.mark.parametrize("line", ["best made", "best", "search a.csv --study made"])
+def test_a_name_in_several_files_is_refused(made: Path, nntune: Command, line: str) -> None:
+    make_study(made / "studies" / "more.db")
+    assert nntune(*line.split()) == (
+        2,
+        "",
+        "nntune: there is a study 'made' in studies/made.db and studies/more.db; "
+        "--db FILE says which.\n",
+    )
+    assert nntune("best", "made", "--db", "studies/made.db") == (0, BEST, "")
+
+
 def test_a_hyperparameter_that_had_a_range_keeps_its_column(folder: Path, nntune: Command) -> None:
     words = ["search", str(PENGUINS), "-t", "species", *SHORT, "--quiet"]
     assert nntune(*words)[0] == 0

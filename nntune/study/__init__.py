@@ -5,7 +5,7 @@ sqlite3 alone. Optuna's command line and its dashboard open the file as it is.
 """
 
 from nntune.study.opening import open_existing, open_writer
-from nntune.study.reader import Summary, View, default_path, read, studies
+from nntune.study.reader import Summary, View, default_path, path_of, read, studies
 from nntune.study.records import Definition, Listed, Outcome, Trial
 from nntune.study.server import Database, Server, database, for_optuna, without_password
 from nntune.study.writer import Writer
@@ -25,6 +25,7 @@ __all__ = [
     "for_optuna",
     "open_existing",
     "open_writer",
+    "path_of",
     "read",
     "studies",
     "without_password",

@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -240,6 +241,28 @@ def default_path(name: str) -> Path:
     'studies/iris.db'
     """
     return Path("studies", f"{name}.db")
+
+
+def path_of(name: str) -> Path:
+    """The file in `studies/` that holds the study of this name; where it would be if none does.
+
+    Raises:
+        UsageError: several files hold one.
+    """
+    path = default_path(name)
+    found = [each for each in sorted(path.parent.glob("*.db")) if _holds(each, name)]
+    if len(found) > 1:
+        files = f"{', '.join(map(str, found[:-1]))} and {found[-1]}"
+        raise UsageError(f"there is a study '{name}' in {files}; --db FILE says which.")
+    return found[0] if found else path
+
+
+def _holds(path: Path, name: str) -> bool:
+    """Whether there is a study of ours of this name; a file that cannot be read has none."""
+    with suppress(NotFoundError, DatabaseError), reading(path) as connection:
+        found = stored_studies(connection, path)
+        return any(each.name == name and each.definition is not None for each in found)
+    return False
 
 
 def read(path: Database, name: str | None = None) -> View:
