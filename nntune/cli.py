@@ -10,12 +10,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, cast
 
 import typer
 
@@ -111,9 +112,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     _signals.clear()
     _on_signals(_stop)
     _open_closed_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # the pictures of ranges are not ASCII
+    _forgive_streams()
     try:
         app(args=argv, prog_name="nntune")
     except Error as error:
@@ -149,6 +148,42 @@ def _open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # it takes the lowest number that is free, its own
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def _forgive_streams() -> None:
+    """No character that cannot be shown, and no message that cannot be told, ends a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # the pictures of ranges are not ASCII
+    if not isinstance(sys.stderr, _Messages):
+        sys.stderr = cast(TextIO, _Messages(sys.stderr))
+
+
+class _Messages:
+    """Standard error: once it takes no more, as where its reader has gone, it leads nowhere."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._heard_or_not():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._heard_or_not():
+            self._stream.flush()
+
+    @contextmanager
+    def _heard_or_not(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            # Whatever is left in the buffer would fail again when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _is_in_a_removed_folder(error: OSError) -> bool:

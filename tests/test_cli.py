@@ -486,6 +486,21 @@ def test_a_reader_that_leaves_early_hears_no_complaint(made: Path) -> None:
         assert process.stderr.read() == b""
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="its pipes break otherwise")
+def test_messages_that_no_one_reads_end_no_command(folder: Path) -> None:
+    search = ["search", str(PENGUINS), "-t", "species", *SHORT]
+    reader, writer = os.pipe()
+    os.close(reader)
+    for words, code, begins in (
+        (search, 0, b"study     penguins"),
+        (["refit", "penguins", "--full"], 0, b"penguins.nnt: trial #"),
+        (["best", "absent"], 4, b""),
+    ):
+        run = subprocess.run([*NNTUNE, *words], stdout=subprocess.PIPE, stderr=writer, check=False)
+        assert (run.returncode, run.stdout[: len(begins)]) == (code, begins)
+    os.close(writer)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /dev/full")
 @pytest.mark.parametrize(
     "line", ["best", "best --json", "space", "export studies/made.db --format toml -o new.toml"]
