@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
 
+import made_studies
 import pytest
 import typer
 
@@ -137,6 +138,16 @@ def test_best_shows_the_winner_in_its_ranges(made: Path, nntune: Command) -> Non
     assert nntune("best", "made") == (0, BEST, "")
     assert nntune("best", "studies/made.db") == (0, BEST, "")
     assert nntune("best", "--db", "studies/made.db", "made") == (0, BEST, "")
+
+
+def test_below_a_confirmed_value_the_default_has_its_own_of_the_search(
+    folder: Path, nntune: Command
+) -> None:
+    view = made_studies.make(folder / "made.db")
+    made_studies.add_verdict(view, "confirmation", made_studies.confirmation(view))
+    value = f"{view.trial(0).value:.4g} in the search with the default configuration (#0)"
+    lines = nntune("best", "--db", "made.db")[1].splitlines()
+    assert lines[5].strip() == value
 
 
 def test_best_as_json_holds_what_a_script_needs(made: Path, nntune: Command) -> None:

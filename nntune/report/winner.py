@@ -47,7 +47,9 @@ def best(view: View) -> RenderableType:
     default = view.trial(0)
     if trial.number and default.value is not None:
         cut = f", {default.state} at {default.reason}" if default.state == "pruned" else ""
-        facts.add_row("", f"{number(default.value)} with the default configuration (#0{cut})")
+        where = " in the search" * (found is not None)  # of one seed, below a mean over fresh ones
+        value = f"{number(default.value)}{where}"
+        facts.add_row("", f"{value} with the default configuration (#0{cut})")
     noted = [f"{each.name}: {each.sentence}" for each in findings(view)]
     words = [Text(line) for line in (sentences.against(found) if found else [])]
     notes = [Text(line) for line in (*noted, *_caveats(counts, found))]
