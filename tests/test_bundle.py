@@ -1,5 +1,6 @@
 """The file of a network: what goes in comes out, and nothing that is in it can do harm."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -471,8 +472,30 @@ def test_a_flipped_bit_of_a_weight_is_noticed(tmp_path: Path) -> None:
     data[-5] ^= 1
     path.write_bytes(data)
 
-    with pytest.raises(DataError, match="its weights are not those that were written"):
+    with pytest.raises(DataError, match="its weights or its header were changed"):
         bundle.read(path)
+
+
+def test_a_changed_digit_of_the_encoding_is_noticed(tmp_path: Path) -> None:
+    bundle.write(tmp_path / "a.nnt", made())
+    path = rewritten(
+        tmp_path / "a.nnt", lambda h, f: f["encoder"]["features"][1]["scales"][0].update(mean=9.5)
+    )
+
+    with pytest.raises(DataError, match="its weights or its header were changed"):
+        bundle.read(path)
+
+
+def signed_as_before(path: Path) -> Path:
+    """The bundle with a digest of its weights alone, as bundles once had."""
+    flat = b"".join(part.tobytes() for part in bundle.read(path).parameters)
+    return rewritten(path, lambda h, f: f.update(sha256=hashlib.sha256(flat).hexdigest()))
+
+
+def test_a_bundle_whose_digest_is_of_the_weights_alone_is_read(tmp_path: Path) -> None:
+    bundle.write(tmp_path / "a.nnt", made())
+    before = bundle.read(tmp_path / "a.nnt")
+    assert bundle.read(signed_as_before(tmp_path / "a.nnt")).encoder == before.encoder
 
 
 SPITEFUL = [
@@ -533,7 +556,7 @@ def test_of_two_thousand_corrupted_bundles_none_does_more_than_a_sentence(tmp_pa
     luck = random.Random(0)
     path, rows = tmp_path / "a.nnt", tmp_path / "rows.csv"
     bundle.write(path, made())
-    whole = path.read_bytes()
+    whole = signed_as_before(path).read_bytes()  # else no changed header would get far
     rows.write_text("\n".join(Path(PENGUINS.source).read_text().splitlines()[:4]))
     table = {name: np.array([1.0, 2.0]) for name in Predictor(made()).feature_names_in_}
     opened = 0

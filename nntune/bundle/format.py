@@ -122,9 +122,9 @@ def _serialized(bundle: Bundle) -> bytes:
         for name, tensor in bundle.tensors(member).items()
     }
     facts = {
+        "sha256": "",  # comes first, so that its place is found in the text
         "version": VERSION,
         "shapes": [checks.described(shape) for shape in bundle.shapes],
-        "sha256": _digest(bundle.parameters),
         "task": bundle.task,
         "target": bundle.target,
         "classes": list(bundle.classes),
@@ -141,7 +141,8 @@ def _serialized(bundle: Bundle) -> bytes:
         "command": bundle.command,
         "data": bundle.data,
     }
-    text = json.dumps(facts, allow_nan=False)
+    unsigned = json.dumps(facts, allow_nan=False)
+    text = unsigned.replace('""', f'"{_digest(bundle.parameters, unsigned)}"', 1)
     if len(text) > _LARGEST_HEADER // 2:  # quoting it once more makes it longer
         raise DataError(
             f"the encoding takes {len(text) >> 20} MB, half of which is the most that a bundle "
@@ -151,11 +152,20 @@ def _serialized(bundle: Bundle) -> bytes:
     return save(kept, {_KEY: text})
 
 
-def _digest(parameters: tuple[Parameters, ...]) -> str:
+def _digest(parameters: tuple[Parameters, ...], unsigned: str = "") -> str:
+    """Of the weights and the text of the facts, which does not hold the digest itself."""
     hashed = hashlib.sha256()
     for flat in parameters:
         hashed.update(np.ascontiguousarray(flat, "<f4").data)
+    hashed.update(unsigned.encode("utf-8", "surrogatepass"))
     return hashed.hexdigest()
+
+
+def _is_as_written(signed: object, text: str, parameters: tuple[Parameters, ...]) -> bool:
+    """Whether the digest is that of the weights and the text; in earlier files, of the weights."""
+    if not isinstance(signed, str):
+        return False
+    return signed in (_digest(parameters, text.replace(signed, "", 1)), _digest(parameters))
 
 
 def read(path: "str | Path") -> Bundle:
@@ -169,20 +179,22 @@ def read(path: "str | Path") -> Bundle:
     """
     path = Path(path)
     try:
-        facts, names = _header(path)
+        text, names = _header(path)
+        facts = _facts(text, path)
         shapes = checks.shapes(facts, path.name)
         parameters = _parameters(path, names, shapes)
     except FileNotFoundError:
         raise NotFoundError(f"there is no file {path}; nntune refit makes a bundle.") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
-    if facts.get("sha256") != _digest(parameters):
-        raise DataError(f"{path.name} is damaged: its weights are not those that were written.")
-    return Bundle(parameters=parameters, shapes=shapes, **checks.facts(facts, shapes, path.name))
+    fields = checks.facts(facts, shapes, path.name)
+    if not _is_as_written(facts.get("sha256"), text, parameters):
+        raise DataError(f"{path.name} is damaged: its weights or its header were changed.")
+    return Bundle(parameters=parameters, shapes=shapes, **fields)
 
 
-def _header(path: Path) -> tuple[dict[str, Any], set[str]]:
-    """What the file says of itself, and the names of its tensors."""
+def _header(path: Path) -> tuple[str, set[str]]:
+    """What the file says of itself, as JSON, and the names of its tensors."""
     if path.is_dir():
         raise DataError(f"{path} is a folder; name a bundle.")
     size = path.stat().st_size
@@ -201,6 +213,11 @@ def _header(path: Path) -> tuple[dict[str, Any], set[str]]:
     text = described.get(_KEY) if isinstance(described, dict) else None
     if not isinstance(text, str):
         raise DataError(f"{path.name} is no bundle of nntune; nntune refit makes one.")
+    return text, values.keys() - {"__metadata__"}
+
+
+def _facts(text: str, path: Path) -> dict[str, Any]:
+    """What the file says of itself, of a version that is known."""
     facts = checks.parsed(text.encode("utf-8", "surrogatepass"), path.name)
     version = facts.get("version")
     if isinstance(version, int) and version > VERSION:
@@ -210,7 +227,7 @@ def _header(path: Path) -> tuple[dict[str, Any], set[str]]:
         )
     if version != VERSION or isinstance(version, bool):
         raise DataError(f"{path.name} is damaged: it has no version of its format.")
-    return facts, values.keys() - {"__metadata__"}
+    return facts
 
 
 def _parameters(
