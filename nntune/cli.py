@@ -5,7 +5,6 @@ answer at once.
 """
 
 import errno
-import math
 import os
 import signal
 import sys
@@ -438,7 +437,7 @@ def search(
         from nntune.ahead import prepare
 
         prepare()
-    from nntune.costs import size
+    from nntune.costs import seconds, size
     from nntune.proposals import named
     from nntune.session import Options, run
     from nntune.study import database
@@ -450,9 +449,9 @@ def search(
         ranges=ranges,
         space_file=space,
         trials=trials,
-        deadline=None if duration is None else started + _seconds("--time", duration),
+        deadline=None if duration is None else started + seconds("--time", duration),
         max_memory=None if max_memory is None else size(max_memory),
-        trial_time=None if trial_time is None else _seconds("--trial-time", trial_time),
+        trial_time=None if trial_time is None else seconds("--trial-time", trial_time),
         patience=patience,
         study=study,
         db=None if db is None else database(db),
@@ -684,24 +683,6 @@ def _ranges(arguments: Mapping[str, Any]) -> dict[str, str]:
             raise UsageError(f"--set {text}: write NAME=RANGE, such as --set width=16:128:log.")
         found[f"{PREFIX}{name.strip()}"] = text_of_range
     return found
-
-
-def _seconds(flag: str, text: str) -> float:
-    """A duration in seconds.
-
-    >>> _seconds("--time", "90"), _seconds("--time", "90s"), _seconds("--time", "1.5h")
-    (90.0, 90.0, 5400.0)
-    """
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
-    try:
-        seconds = float(number) * units[unit]
-    except ValueError:
-        seconds = math.nan
-    if 0 < seconds < 1e9:
-        return seconds
-    what = "a duration is above 0" if seconds <= 0 else "say how long"
-    raise UsageError(f"{flag} {text or repr(text)}: {what}, such as 90s, 10m or 1.5h.")
 
 
 def _command() -> str:

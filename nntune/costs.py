@@ -1,5 +1,6 @@
 """What a search takes, estimated before it starts: memory against a limit, and time."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -31,6 +32,27 @@ def size(text: str) -> float:
     if not found or float(found[1]) == 0:
         raise UsageError(f"--max-memory {text or repr(text)}: say how much, such as 800MB or 4GB.")
     return float(found[1]) * _UNITS[found[2]]
+
+
+def seconds(flag: str, given: object) -> float:
+    """A duration in seconds.
+
+    >>> seconds("--time", 90), seconds("--time", "90s"), seconds("--time", "1.5h")
+    (90.0, 90.0, 5400.0)
+
+    Raises:
+        UsageError: it is none.
+    """
+    text, units = str(given), {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        found = float(number) * units[unit]
+    except ValueError:
+        found = math.nan
+    if 0 < found < 1e9:
+        return found
+    what = "a duration is above 0" if found <= 0 else "say how long"
+    raise UsageError(f"{flag} {text or repr(text)}: {what}, such as 90s, 10m or 1.5h.")
 
 
 def memory(dataset: Dataset, problem: Problem, space: Space, workers: int) -> float:
@@ -78,11 +100,11 @@ def _spelled(size: float) -> str:
 def notes(dataset: Dataset, problem: Problem, space: Space, workers: int) -> list[str]:
     """One line on memory and time where either is worth a thought before the search goes on."""
     encoded = sum(bytes_of(split.x) for split in (dataset.train, dataset.valid))
-    seconds = epoch_seconds(space.default, problem)
-    if encoded <= _LARGE and seconds <= _SLOW:
+    epoch = epoch_seconds(space.default, problem)
+    if encoded <= _LARGE and epoch <= _SLOW:
         return []
     return [
         f"the encoded data take {encoded / 1e6:,.0f} MB and the search up to "
         f"{_spelled(memory(dataset, problem, space, workers))}; an epoch of the default "
-        f"configuration takes about {seconds:.2g} s on one core"
+        f"configuration takes about {epoch:.2g} s on one core"
     ]

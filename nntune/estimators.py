@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, Self
@@ -27,7 +28,7 @@ from nntune.data.encoding import FAR
 from nntune.errors import UsageError
 from nntune.metrics import METRICS, metric_for
 from nntune.search import Search
-from nntune.space import Space, bins_of, build, explicit, parse
+from nntune.space import Space, bins_of, build, explicit, parse, texts_of
 from nntune.stacks import shape_of
 from nntune.stops import Budget
 from nntune.study import Definition, Trial, View
@@ -76,7 +77,7 @@ class _Tuned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         trials: int | None = 32,
         time: float | None = None,
         metric: str | None = None,
-        space: Mapping[str, object] | None = None,
+        space: Mapping[str, object] | str | Path | None = None,
         validation_fraction: float = 0.2,
         patience: int | None = None,
         random_state: Any = None,
@@ -126,16 +127,19 @@ class _Tuned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     def _budget(self) -> Budget:
         if self.trials is None and self.time is None:
             raise ValueError("trials and time are None; give one of them, or both.")
-        if self.trials is not None and self.trials < 1:
-            raise ValueError(f"trials={self.trials!r}; at least 1 is needed.")
-        if self.time is not None and not self.time > 0:
+        for name, least in (("trials", 1), ("patience", 1), ("workers", 0)):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, Integral) and int(value) >= least):
+                raise ValueError(f"{name}={value!r}; a whole number, at least {least}, is needed.")
+        if self.time is not None and not (isinstance(self.time, Real) and self.time > 0):
             raise ValueError(f"time={self.time!r}; seconds above 0 are needed.")
         deadline = math.inf if self.time is None else time.monotonic() + self.time
         return Budget(self.trials, deadline)
 
     def _fraction(self) -> float:
         """The share of rows to compare on."""
-        if not 0 < self.validation_fraction < 1:
+        share = self.validation_fraction
+        if not (isinstance(share, Real) and 0 < share < 1):
             raise ValueError(
                 f"validation_fraction={self.validation_fraction!r}; between 0 and 1 is needed."
             )
@@ -146,11 +150,11 @@ class _Tuned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
 
     def _count(self, rows: int, columns: int) -> int:
         """Bins of each column."""
-        asked = (self.space or {}).get("bins")
-        if asked is None:
-            return bins.usual(columns, rows)
         with _sentences():
-            return bins_of(parse("bins", str(asked), "space: bins"))
+            asked = texts_of(self.space).get("bins")
+            if asked is None:
+                return bins.usual(columns, rows)
+            return bins_of(parse("bins", asked, "space: bins"))
 
     def _with_bins(self, x: Array, kind: type[np.floating[Any]]) -> Array:  # (N, D + bins)
         """Standardised numbers, (N, D), and their places in the bins of their columns."""
@@ -195,8 +199,8 @@ class NNTuneClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
         trials: how many configurations are tried; None for as many as the time allows.
         time: seconds after which the search ends, beside or instead of `trials`.
         metric: log_loss (the default), accuracy, balanced_accuracy, auc or f1.
-        space: hyperparameter to range, as the command line has them: {"lr": "1e-4:1e-1:log",
-            "units": "64,128", "epochs": 50}; others keep their default range. "bins": 0 leaves out
+        space: hyperparameter to range, as `nntune.search` has them: {"lr": "1e-4:1e-1:log",
+            "units": [64, 128], "epochs": 50}; others keep their default range. "bins": 0 leaves out
             bins of numbers, which tables of at most 32 columns try otherwise.
         validation_fraction: share of the rows that compares the trials, drawn by class.
         patience: epochs without a better value before a training stops; an eighth of the most
@@ -258,8 +262,8 @@ class NNTuneRegressor(RegressorMixin, _Tuned):  # type: ignore[misc]
         trials: how many configurations are tried; None for as many as the time allows.
         time: seconds after which the search ends, beside or instead of `trials`.
         metric: rmse (the default), mae or r2.
-        space: hyperparameter to range, as the command line has them: {"lr": "1e-4:1e-1:log",
-            "units": "64,128", "epochs": 50}; others keep their default range. "bins": 0 leaves out
+        space: hyperparameter to range, as `nntune.search` has them: {"lr": "1e-4:1e-1:log",
+            "units": [64, 128], "epochs": 50}; others keep their default range. "bins": 0 leaves out
             bins of numbers, which tables of at most 32 columns try otherwise.
         validation_fraction: share of the rows that compares the trials.
         patience: epochs without a better value before a training stops; an eighth of the most
@@ -302,7 +306,7 @@ class NNTuneRegressor(RegressorMixin, _Tuned):  # type: ignore[misc]
 def _tuned(tuned: _Tuned, examples: _Examples, count: int, budget: Budget, seed: int) -> _Winner:
     """A search in a study that is gone with its folder."""
     metric = metric_for(examples.task, tuned.metric)
-    space = _space(tuned.space or {}, len(examples.x), examples.bins and count)
+    space = _space(texts_of(tuned.space), len(examples.x), examples.bins and count)
     with (
         TemporaryDirectory(prefix="nntune-") as folder,
         one_thread(),
@@ -337,10 +341,10 @@ def _row(trial: Trial, space: Space) -> dict[str, Any]:
     return {"number": trial.number, "state": trial.state, "value": trial.value, "params": params}
 
 
-def _space(ranges: Mapping[str, object], rows: int, count: int) -> Space:
-    for name, each in ranges.items():
-        parse(name, str(each), f"space: {name}")
-    space = build({name: str(each) for name, each in ranges.items()}, rows=rows, bins=count)
+def _space(ranges: Mapping[str, str], rows: int, count: int) -> Space:
+    for name, text in ranges.items():
+        parse(name, text, f"space: {name}")
+    space = build(ranges, rows=rows, bins=count)
     if space.models != ("mlp",):
         raise UsageError(
             f"space: model {ranges['model']}: an estimator is a perceptron, mlp; leave model out. "

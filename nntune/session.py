@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from nntune.proposals import borrowed, enqueued
 from nntune.pruners import PRUNERS
 from nntune.retraining import problem_of, share
 from nntune.search import Plan, Search, rungs
-from nntune.space import Space, Value, asked_ranges, bins_of, build, family_of
+from nntune.space import Space, Value, asked_ranges, bins_of, build, family_of, texts_of
 from nntune.stacks import epoch_seconds
 from nntune.stops import Budget
 from nntune.study import Database, Definition, View, Writer, database
@@ -34,6 +35,8 @@ from nntune.workers import Workers, cluster, cores, one_thread
 SAMPLERS = ("tpe", "qmc", "random", *samplers.NAMES)
 DEVICES = ("cpu", "cuda", "mps", "auto")
 DEFAULT_TRIALS = 128
+_LEAST = {"trials": 1, "patience": 1, "patience_trials": 1, "workers": 0, "keep": 0, "confirm": 0}
+_LEAST_OF_DATA = {"seed": 0, "cv": 0, "lags": 1, "subsample": 50, "vocabulary": 1}
 _FIRST_RUNG, _NARROWEST = 120, 9  # estimated seconds of a core, and trials at least
 _QUICK = 1  # second of a core for the first rung of a bracket: then all may come at once
 # Steps to the first rung: after 30 a convolution may be worse than chance and the best later.
@@ -142,12 +145,12 @@ def search(
     target: str | None = None,
     *,
     trials: int | None = None,
-    time: float | None = None,
-    trial_time: float | None = None,
-    max_memory: float | None = None,
+    time: float | str | None = None,
+    trial_time: float | str | None = None,
+    max_memory: float | str | None = None,
     until: float | None = None,
     patience_trials: int | None = None,
-    space: Mapping[str, object] | None = None,
+    space: Mapping[str, object] | str | Path | None = None,
     enqueue: Sequence[Mapping[str, object]] = (),
     warm_start: View | None = None,
     metric: str | None = None,
@@ -193,12 +196,14 @@ def search(
         source: a path, or sklearn:NAME.
         target: column to predict.
         trials: of the study in total; 128 if no time is given.
-        time: seconds after which the search ends.
-        trial_time: seconds that a trial may be in training; then it is cut.
-        max_memory: bytes; a search that would take more is refused.
+        time: seconds after which the search ends, or a text such as "10m".
+        trial_time: as long may a trial be in training; then it is cut.
+        max_memory: bytes, or a text such as "4GB"; a search that would take more is refused.
         until: a value of the metric that is good enough to stop.
         patience_trials: so many trials without a better value end the search.
-        space: hyperparameter to range, such as {"lr": "1e-4:1e-1:log", "units": 64}.
+        space: hyperparameter to range, as in a space file: a text as on the command line, a number,
+            a list of choices, or a table, such as {"lr": "1e-4:1e-1:log", "epochs": 50,
+            "units": [64, 128], "dropout": {"low": 0, "high": 0.3}}; or the path of such a file.
         enqueue: values to try first, such as [{"lr": 3e-4}]; the others are the defaults.
         warm_start: a study whose best configurations are tried first.
         metric: log_loss or rmse if not given.
@@ -257,12 +262,12 @@ def search(
     options = Options(
         request=request,
         metric=metric,
-        ranges={name: str(text) for name, text in (space or {}).items()},
+        ranges=texts_of(space),
         space_file=None,
         trials=trials,
-        deadline=None if time is None else clock.monotonic() + time,
-        trial_time=trial_time,
-        max_memory=max_memory,
+        deadline=None if time is None else clock.monotonic() + costs.seconds("--time", time),
+        trial_time=None if trial_time is None else costs.seconds("--trial-time", trial_time),
+        max_memory=costs.size(max_memory) if isinstance(max_memory, str) else max_memory,
         patience=patience,
         study=study,
         db=None if db is None else database(db),
@@ -338,11 +343,10 @@ def _check(options: Options) -> None:
             raise UsageError(
                 f"{flag} {value}: there are {', '.join(allowed)}.{did_you_mean(value, allowed)}"
             )
+    _check_numbers(options)
     samplers.check(options.sampler)
     if options.request.cv == 1:
         raise UsageError("--cv 1: one fold has nothing to be validated on; --cv takes 2 or more.")
-    if options.until is not None and not math.isfinite(options.until):
-        raise UsageError(f"--until {options.until}: a number is needed, such as 0.1.")
     if options.study is not None and not options.study.strip():
         raise UsageError(
             f"--study {options.study!r}: a name is needed; without --study it is that of the data."
@@ -351,6 +355,19 @@ def _check(options: Options) -> None:
         raise UsageError(
             f"--study {options.study}: a name has no slash; --db FILE says where the study is kept."
         )
+
+
+def _check_numbers(options: Options) -> None:
+    """What a parser has seen to on the command line, Python may have otherwise."""
+    for asked, leasts in ((options, _LEAST), (options.request, _LEAST_OF_DATA)):
+        for name, least in leasts.items():
+            value = getattr(asked, name)
+            if value is not None and not (isinstance(value, Integral) and int(value) >= least):
+                flag = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{flag} {value}: a whole number is needed, at least {least}.")
+    for flag, number in (("--until", options.until), ("--max-memory", options.max_memory)):
+        if number is not None and not (isinstance(number, Real) and math.isfinite(number)):
+            raise UsageError(f"{flag} {number}: a number is needed, such as 0.1.")
 
 
 def _networks(options: Options) -> dict[str, dict[str, Any]]:

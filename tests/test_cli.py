@@ -17,7 +17,8 @@ import pytest
 import typer
 
 from nntune import __version__, study
-from nntune.cli import _seconds, app, main
+from nntune.cli import app, main
+from nntune.costs import seconds
 from nntune.errors import DatabaseError, OutputError, UsageError
 from nntune.report.winner import _OF_THE_DATA
 from nntune.space import Space, build
@@ -571,18 +572,18 @@ def test_a_terminal_of_few_characters_gets_what_it_can_show(made: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"),
+    ("text", "expected"),
     [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), ("2d", 172800), ("0.5", 0.5)],
 )
-def test_durations_are_read(text: str, seconds: float) -> None:
-    assert _seconds("--time", text) == seconds
+def test_durations_are_read(text: str, expected: float) -> None:
+    assert seconds("--time", text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "h", "1w", "1h30m", "nan", "inf", "1e12", "s"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     what = "a duration is above 0" if text in ("0", "-1") else "say how long"
     with pytest.raises(UsageError, match=f"{what}, such as 90s"):
-        _seconds("--time", text)
+        seconds("--time", text)
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,11 @@ def test_a_time_limit_still_gives_a_network() -> None:
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"trials": 0}, "trials=0; at least 1 is needed."),
+        ({"trials": 0}, "trials=0; a whole number, at least 1, is needed."),
+        ({"trials": "4"}, "trials='4'; a whole number, at least 1, is needed."),
+        ({"trials": 1.5}, "trials=1.5; a whole number, at least 1, is needed."),
+        ({"workers": "2"}, "workers='2'; a whole number, at least 0, is needed."),
+        ({"time": "1s"}, "time='1s'; seconds above 0 are needed."),
         ({"trials": None}, "trials and time are None; give one of them, or both."),
         ({"time": -1.0}, "time=-1.0; seconds above 0 are needed."),
         ({"validation_fraction": 1.5}, "validation_fraction=1.5; between 0 and 1 is needed."),
@@ -163,6 +167,8 @@ def test_a_time_limit_still_gives_a_network() -> None:
             "metric rmse does not fit a binary target; there are log_loss, accuracy, "
             "balanced_accuracy, auc, f1.",
         ),
+        ({"space": 7}, "space is of type int; give hyperparameters and their ranges, such as"),
+        ({"space": {"lr": [0.1, 0.1]}}, "space: lr 0.1,0.1: 0.1 stands there twice"),
         ({"space": {"lr": "1e-1:1e-3"}}, "space: lr 1e-1:1e-3: the bounds are reversed"),
         ({"space": {"learning_rate": 1}}, "no hyperparameter named 'learning_rate'"),
         (
@@ -206,6 +212,59 @@ def test_a_search_from_python_makes_the_study_of_the_command_line(tmp_path: Path
     assert again.best() == again.trials(top=1)[0]
     alone = "import nntune.search, nntune; assert callable(nntune.search)"
     subprocess.run([sys.executable, "-c", alone], check=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"trials": -1}, "--trials -1: a whole number is needed, at least 1."),
+        ({"trials": 0}, "--trials 0: a whole number is needed, at least 1."),
+        ({"trials": 1.5}, "--trials 1.5: a whole number is needed, at least 1."),
+        ({"keep": "3"}, "--keep 3: a whole number is needed, at least 0."),
+        ({"seed": -1}, "--seed -1: a whole number is needed, at least 0."),
+        ({"time": "1x"}, "--time 1x: say how long, such as 90s, 10m or 1.5h."),
+        ({"time": -1}, "--time -1: a duration is above 0, such as 90s, 10m or 1.5h."),
+        ({"until": "good"}, "--until good: a number is needed, such as 0.1."),
+        ({"max_memory": "4"}, "--max-memory 4: say how much, such as 800MB or 4GB."),
+        ({"space": "x.toml"}, "there is no space file x.toml; `nntune space > x.toml` writes one"),
+        ({"space": {"lr": {"lo": 1}}}, "space: lr has no key 'lo'; there are low, high, log, step"),
+        ({"space": {"lr": np.ones(2)}}, "space: lr is of type ndarray; write a range in quotes"),
+        ({"space": {3: 4}}, "space: no hyperparameter named '3'; there are "),
+    ],
+)
+def test_a_mistake_in_a_search_from_python_is_one_sentence(
+    options: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(sentence)}"):
+        nntune.search("sklearn:iris", **options)
+
+
+def test_a_space_in_python_is_read_as_in_a_file(tmp_path: Path) -> None:
+    given = {
+        "units": [8, 16], "hidden_layers": (1, np.int64(2)), "lr": {"low": 1e-3, "high": 0.1},
+        "l2": {"low": 1e-5, "high": 1e-2, "log": True, "zero": True}, "epochs": np.float64(2),
+    }  # fmt: skip
+    (tmp_path / "a.toml").write_text(
+        "units = [8, 16]\nhidden_layers = [1, 2]\nlr = { low = 1e-3, high = 0.1 }\nepochs = 2\n"
+        "l2 = { low = 1e-5, high = 1e-2, log = true, zero = true }\n"
+    )
+
+    spaces = [
+        nntune.search(
+            "sklearn:iris", trials=1, time="1m", space=space, db=tmp_path / f"{place}.db"
+        ).definition.space
+        for place, space in enumerate((given, tmp_path / "a.toml", str(tmp_path / "a.toml")))
+    ]
+
+    assert spaces[0] == spaces[1] == spaces[2]
+    assert (spaces[0]["units"], spaces[0]["l2"]) == ("8,16", "0,1e-5:1e-2:log")
+    model = NNTuneClassifier(trials=1, space={**given, "bins": [0, 4]}, random_state=0)
+    assert model.fit(*load_iris(return_X_y=True)).best_params_["units"] in (8, 16)
+
+
+def test_a_study_in_python_shows_itself_in_a_line(tmp_path: Path) -> None:
+    view = nntune.search("sklearn:iris", trials=1, space={"epochs": 1}, db=tmp_path / "iris.db")
+    assert repr(view) == f"View(path={view.path!r}, name='iris', study_id=1)"
 
 
 def test_a_search_of_a_frame_says_where_frames_go() -> None:

@@ -270,7 +270,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
         ('units = "9:1"', "{file}: units 9:1: the bounds are reversed; write 1:9"),
         ("lr = true", "{file}: lr is true or false; write a range in quotes, or a number"),
         ("lr = nan", "{file}: lr nan: nan is not a finite number"),
-        ("lr = 2020-01-01", "{file}: lr is a date or time; write a range in quotes"),
+        ("lr = 2020-01-01", "{file}: lr is of type date; write a range in quotes"),
         ("net = 5", "{file}: net is a table; write [net] and below it NAME = RANGE."),
         ("lr = []", "{file}: lr '': there is no value"),
         ("lr = {low = 1}", "{file}: lr has no key 'high'; write {{ low = ..., high = ... }}"),

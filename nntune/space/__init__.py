@@ -4,7 +4,7 @@ from nntune.space.building import asked_ranges, bins_of, build, explicit
 from nntune.space.grammar import parse
 from nntune.space.hyperparameter import Hyperparameter
 from nntune.space.rules import NAMES, RULES, TEXT, Value, family_of, flag_of
-from nntune.space.toml import parse_toml
+from nntune.space.toml import parse_toml, texts_of
 from nntune.space.whole import Space
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "flag_of",
     "parse",
     "parse_toml",
+    "texts_of",
 ]

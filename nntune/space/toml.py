@@ -1,7 +1,9 @@
-"""Space files."""
+"""Space files, and what stands for one in Python."""
 
 import math
 import tomllib
+from collections.abc import Mapping
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,40 @@ def parse_toml(text: str, source: str) -> dict[str, str]:
         entries = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{source} is not valid TOML: {error}") from None
+    return _texts(entries, source)
+
+
+def texts_of(space: object) -> dict[str, str]:
+    """Hyperparameter names and ranges of what Python gives as a search space.
+
+    >>> texts_of({"units": [64, 128], "lr": {"low": 1e-4, "high": 0.1, "log": True}})
+    {'units': '64,128', 'lr': '1e-4:0.1:log'}
+
+    Args:
+        space: name to value, each as `parse_toml` has it; the path of a TOML file; or None.
+
+    Raises:
+        UsageError: it is something else, or a name or a key of a table is unknown.
+    """
+    if isinstance(space, str | Path):
+        return parse_toml(read(Path(space)), str(space))
+    if space is None or isinstance(space, Mapping):
+        return _texts(space or {}, "space")
+    raise UsageError(
+        f"space is of type {type(space).__name__}; give hyperparameters and their ranges, such as "
+        '{"lr": "1e-4:1e-1:log", "units": [64, 128]}, or the path of a TOML file.'
+    )
+
+
+def _texts(given: Mapping[Any, Any], source: str) -> dict[str, str]:
+    entries = dict(given)
     own = entries.pop("net", {})
-    if not isinstance(own, dict):
+    if not isinstance(own, Mapping):
         raise UsageError(f"{source}: net is a table; write [net] and below it NAME = RANGE.")
     entries |= {f"{PREFIX}{name}": entry for name, entry in own.items()}
     for name in entries:
-        if name not in RULES and not name.startswith(PREFIX):
-            unknown(name, source)
+        if name not in RULES and not str(name).startswith(PREFIX):
+            unknown(str(name), source)
     try:
         return {name: _toml_text(name, entry) for name, entry in entries.items()}
     except MistakeError as mistake:
@@ -45,17 +74,19 @@ def _toml_text(name: str, entry: object) -> str:
             raise MistakeError(f"{name} is true or false; write a range in quotes, or a number")
         case str():
             return entry
-        case int() | float():  # 1.0 of the user's own network is no whole number
-            is_plain = math.isfinite(entry) and not name.startswith(PREFIX)
-            return written(entry) if is_plain else str(entry)
-        case list():
+        case Real():  # 1.0 of the user's own network is no whole number
+            number = int(entry) if isinstance(entry, Integral) else float(entry)
+            is_plain = math.isfinite(number) and not name.startswith(PREFIX)
+            return written(number) if is_plain else str(number)
+        case list() | tuple():
             return ",".join(_toml_text(name, each) for each in entry)
-        case dict():
+        case Mapping():
             return _toml_table(name, entry)
-    raise MistakeError(f"{name} is a date or time; write a range in quotes, or a number")
+    kind = type(entry).__name__
+    raise MistakeError(f"{name} is of type {kind}; write a range in quotes, a number or a list")
 
 
-def _toml_table(name: str, entry: dict[str, Any]) -> str:
+def _toml_table(name: str, entry: Mapping[str, Any]) -> str:
     keys = ("low", "high", "log", "step", "zero")
     for key in entry:
         if key not in keys:

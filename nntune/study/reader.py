@@ -3,7 +3,7 @@
 import json
 import math
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -45,7 +45,7 @@ class View:
     path: Database
     name: str
     study_id: int
-    definition: Definition
+    definition: Definition = field(repr=False)  # it takes a page
 
     @property
     def direction(self) -> str:
