@@ -94,6 +94,8 @@ def refuse(taken: float, most: float) -> None:
 
 
 def _spelled(size: float) -> str:
+    if size < 1e6:
+        return "less than 1 MB"
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"
 
 
@@ -103,8 +105,9 @@ def notes(dataset: Dataset, problem: Problem, space: Space, workers: int) -> lis
     epoch = epoch_seconds(space.default, problem)
     if encoded <= _LARGE and epoch <= _SLOW:
         return []
+    long = f"{epoch:.2g}" if epoch < 10 else f"{epoch:,.0f}"
     return [
-        f"the encoded data take {encoded / 1e6:,.0f} MB and the search up to "
+        f"the encoded data take {_spelled(encoded)} and the search up to "
         f"{_spelled(memory(dataset, problem, space, workers))}; an epoch of the default "
-        f"configuration takes about {epoch:.2g} s on one core"
+        f"configuration takes about {long} s on one core"
     ]

@@ -143,9 +143,9 @@ class Search:
             diverged = any(reason.startswith("diverged") for reason in reasons)
             advice = "lower --lr or scale the data" if diverged else "search other ranges"
             advice += ", or see what the network computes" * (diverged and self._has_own)
-            raise AllFailedError(
-                f"all {len(self._trials)} trials failed ({', '.join(reasons)}); {advice}."
-            )
+            count = len(self._trials)
+            failed = f"all {count} trials" if count > 1 else "the one trial"
+            raise AllFailedError(f"{failed} failed ({', '.join(reasons)}); {advice}.")
 
     def _open_bracket(self) -> list[int]:
         """Numbers of the trials to train next: orphans of a killed search first, else new ones."""

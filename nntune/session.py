@@ -34,6 +34,7 @@ from nntune.workers import Workers, cluster, cores, one_thread
 
 SAMPLERS = ("tpe", "qmc", "random", *samplers.NAMES)
 DEVICES = ("cpu", "cuda", "mps", "auto")
+_ALSO_CALLED = {"gpu": "cuda", "GPU": "cuda"}  # by those who mistype
 DEFAULT_TRIALS = 128
 _LEAST = {"trials": 1, "patience": 1, "patience_trials": 1, "workers": 0, "keep": 0, "confirm": 0}
 _LEAST_OF_DATA = {"seed": 0, "cv": 0, "lags": 1, "subsample": 50, "vocabulary": 1}
@@ -340,9 +341,8 @@ def _check(options: Options) -> None:
         ("--metric", options.metric, METRICS),
     ):
         if value is not None and value not in allowed:
-            raise UsageError(
-                f"{flag} {value}: there are {', '.join(allowed)}.{did_you_mean(value, allowed)}"
-            )
+            near = did_you_mean(_ALSO_CALLED.get(value, value), allowed)
+            raise UsageError(f"{flag} {value}: there are {', '.join(allowed)}.{near}")
     _check_numbers(options)
     samplers.check(options.sampler)
     if options.request.cv == 1:
@@ -443,8 +443,9 @@ def _too_many(
     waiting = [params for each in queue if (params := space.optuna_params(each)) not in known]
     if len(waiting) <= (left := max(budget.trials - len(known), 0)):
         return []
+    many = "configurations wait" if len(waiting) > 1 else "configuration waits"
     return [
-        f"{len(waiting)} configurations wait to be tried first and --trials {budget.trials} leaves "
+        f"{len(waiting)} {many} to be tried first and --trials {budget.trials} leaves "
         f"room for {left}"
     ]
 

@@ -65,7 +65,8 @@ def met(budget: Budget, best: Trial | None, metric: Metric) -> str:
 def spent(budget: Budget, trials: int, best: Trial | None) -> str:
     """Why no further bracket is begun once all trials have ended, or nothing."""
     if budget.trials is not None and trials >= budget.trials:
-        return f"all {budget.trials} trials are done"
+        many = budget.trials > 1
+        return f"all {budget.trials} trials are done" if many else "the one trial is done"
     since = 0 if best is None else trials - 1 - best.number
     if budget.patience_trials is not None and since >= budget.patience_trials:
         assert best is not None

@@ -241,7 +241,7 @@ BAD: list[tuple[str, int, str]] = [
     (SEARCH + "--pruner mean", 2,
      "--pruner mean: there are halving, none, hyperband, median. Did you mean 'median'?"),
     (SEARCH + "--device gpu", 2,
-     "--device gpu: there are cpu, cuda, mps, auto. Did you mean 'cpu'?"),
+     "--device gpu: there are cpu, cuda, mps, auto. Did you mean 'cuda'?"),
     (SEARCH + "--time soon", 2, "--time soon: say how long, such as 90s, 10m or 1.5h."),
     (SEARCH + "--time 0", 2, "--time 0: a duration is above 0, such as 90s, 10m or 1.5h."),
     (SEARCH + "--time=-5s", 2, "--time -5s: a duration is above 0, such as 90s, 10m or 1.5h."),

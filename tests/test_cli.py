@@ -126,7 +126,7 @@ edge: hidden_layers 3 lies at the high end of 1:3; --hidden-layers 1:5 looks fur
 edge: lr 0.1 lies at the high end of 1e-4:1e-1:log; --lr 1e-4:1:log looks further, with --update-space.
 overfitting: after epoch 2 trial #1 gets worse, log_loss 0.25 to 0.75 at epoch 8; --l2 1e-5:1e-1:log --dropout 0.1:0.7 holds it back.
 This is the best of 3 noisy values, so a new sample will score worse; nntune confirm says how much.
-1 trials are unfinished; the search's command goes on with them.
+1 trial is unfinished; the search's command goes on with it.
 this configuration trained anew, from other initial weights:
   nntune search 'a b.csv' -t '[/x]' --seed 5 --study made-1 --trials 1 --hidden-layers 3 --units 16 \
 --shape flat --dropout 0.0 --l1 0.0 --l2 0.0 --batch-size 32 --epochs 9 --lr 0.1 --activation relu \

@@ -447,7 +447,7 @@ def test_numbers_that_are_none_may_be_the_networks_fault(tmp_path, monkeypatch) 
     with pytest.raises(AllFailedError) as caught:
         search(source, "y", trials=1, space=space, db=db)
     assert str(caught.value) == (
-        "all 1 trials failed (diverged at epoch 1); lower --lr or scale the data, or see what the "
+        "the one trial failed (diverged at epoch 1); lower --lr or scale the data, or see what the "
         "network computes."
     )
 

@@ -65,6 +65,8 @@ def test_what_waits_beyond_the_trials_is_noted(
     search(tmp_path, enqueue=wanted, trials=3, quiet=False)
     said = "3 configurations wait to be tried first and --trials 3 leaves room for 2"
     assert said in " ".join(capsys.readouterr().err.split())
+    search(tmp_path, enqueue=wanted[:1], trials=1, quiet=False, fresh=True)
+    assert "1 configuration waits to be tried first" in " ".join(capsys.readouterr().err.split())
     search(tmp_path, enqueue=wanted, trials=4, quiet=False)
     assert "wait to be tried first" not in " ".join(capsys.readouterr().err.split())
 
@@ -194,6 +196,11 @@ def test_a_search_stops_after_trials_without_a_better_value(
     assert 10 <= count - 1 - best.number < 10 + 8
     again, updates = last_of(tmp_path / "a.db", three_classes, MADE, budget, Workers(0))
     assert (facts(again), updates) == (facts(view), [])
+
+
+def test_one_trial_is_told_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert search(tmp_path, trials=1, confirm=1, quiet=False).stopped == "the one trial is done"
+    assert "confirming 1 configuration from 5 fresh seeds\n" in capsys.readouterr().err
 
 
 def test_the_reason_of_the_end_is_kept_until_there_are_more_trials(tmp_path: Path) -> None:

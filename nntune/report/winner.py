@@ -119,7 +119,11 @@ def _caveats(counts: dict[str, int], found: dict[str, Any] | None) -> list[str]:
         "nntune confirm says how much."
     ] * (values > 1 and found is None)
     if running:
-        lines.append(f"{running} trials are unfinished; the search's command goes on with them.")
+        lines.append(
+            "1 trial is unfinished; the search's command goes on with it."
+            if running == 1
+            else f"{running} trials are unfinished; the search's command goes on with them."
+        )
     return lines
 
 

@@ -65,7 +65,8 @@ class AtTheEnd:
         if effort is None:
             say(f"not confirmed: the time left is too short{missing}")
             return
-        say(f"confirming {effort.top} configurations from {effort.seeds} fresh seeds each")
+        plural, each = ("s", " each") if effort.top > 1 else ("", "")
+        say(f"confirming {effort.top} configuration{plural} from {effort.seeds} fresh seeds{each}")
         deadline = math.inf if self.deadline is None else self.deadline
         try:
             content = confirm(view, rows, Retrainer(view, workers, rows, deadline), effort)
