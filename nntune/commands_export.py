@@ -15,7 +15,7 @@ from nntune.options import Database, Force, study_named, writing
 if TYPE_CHECKING:
     from nntune.bundle import Bundle
 
-FORMATS = {"onnx": ".onnx", "torch": ".pt", "script": ".py", "toml": ".toml"}
+FORMATS = {"onnx": (".onnx",), "torch": (".pt", ".pth"), "script": (".py",), "toml": (".toml",)}
 
 
 def register(app: typer.Typer) -> None:
@@ -68,7 +68,8 @@ def export(
         raise UsageError(f"--format {form}: there are {', '.join(FORMATS)}.{hint}")
     if form != "toml" and (trial is not None or db is not None):
         raise UsageError(f"--format {form} is made of a bundle; nntune refit --trial N makes one.")
-    path = output or _named(source, FORMATS[form])
+    path = output or _named(source, FORMATS[form][0])
+    outputs.check_ending(path, FORMATS[form])
     outputs.check_free(path, force=force)
     if form == "toml":
         content, told = _toml(source, db, trial)

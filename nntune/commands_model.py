@@ -98,6 +98,7 @@ def refit(
     allow(network)
     view = study_named(study, db)
     path = output or Path(f"{view.name}.nnt")
+    outputs.check_ending(path, (".nnt",))
     outputs.check_free(path, force=force)
     rows = "all" if full else "train" if as_searched else "train+valid"
     refitted = made(view, Wanted(trial, rows, ensemble, seeds, data, _command()))
@@ -111,13 +112,17 @@ def refit(
             **found.metrics, bytes=path.stat().st_size,
         )  # fmt: skip
         return
-    numbers = ", ".join(f"#{number}" for number in dict.fromkeys(found.trials))
-    many = f" from {seeds} seeds" * (seeds > 1)
-    name = harmless(f"{path}: trial {numbers} of {view.name}{many}")
+    (first, epoch), *others = refitted.epochs.items()
+    from_seeds = f" from {seeds} seeds" * (seeds > 1)
+    if others:
+        each = ", ".join(f"#{number} (epoch {epoch})" for number, epoch in refitted.epochs.items())
+        made_of, whose = f"trials {each} of {view.name}{from_seeds}", f"#{first} had "
+    else:
+        made_of, whose = f"trial #{first} of {view.name}{from_seeds}, epoch {epoch}", ""
     with writing():
         print(
-            f"{name}, epoch {found.metrics['epoch']}, trained on "
-            f"{found.metrics['count']:,} rows ({found.metrics['rows']}); in the search "
+            f"{harmless(f'{path}: {made_of}')}, trained on "
+            f"{found.metrics['count']:,} rows ({found.metrics['rows']}); in the search {whose}"
             f"{found.metrics['metric']} {found.metrics['value']:.4g} on validation rows"
         )
 

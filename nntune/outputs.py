@@ -23,6 +23,16 @@ def check_free(path: Path, *, force: bool) -> None:
         raise _there(path)
 
 
+def check_ending(path: Path, endings: tuple[str, ...]) -> None:
+    """Refuse a name by which others would take the file for something else.
+
+    Raises:
+        UsageError: it has none of the endings.
+    """
+    if path.suffix.lower() not in endings:
+        raise UsageError(f"-o {path}: name a file that ends in {' or '.join(endings)}.")
+
+
 def check_other(path: Path, *sources: str | Path) -> None:
     """Refuse a path that is one of the files that are read.
 

@@ -587,11 +587,12 @@ def test_refit_names_its_file_after_the_study_and_says_what_it_is(
         ended("refit", penguins.path, "--trial", "1", "--ensemble", "2", "-o", "b.nnt"),
         ended("refit", penguins.path, "--as-searched", "--seeds", "2", "-o", "b.nnt"),
         ended("refit", penguins.path, "--trial", "99", "-o", "b.nnt"),
+        ended("refit", penguins.path, "-o", "b.csv"),
         ended("refit", penguins.path, "--json", "--full", "--force"),
     ]  # fmt: skip
     out, err = capsys.readouterr()
 
-    assert codes == [0, 7, 2, 2, 2, 4, 0]
+    assert codes == [0, 7, 2, 2, 2, 4, 2, 0]
     first, rest = out.split("\n", 1)
     assert first == (
         f"penguins.nnt: trial #{best.number} of penguins, epoch {best.epoch}, trained on 275 rows "
@@ -603,8 +604,28 @@ def test_refit_names_its_file_after_the_study_and_says_what_it_is(
         "count": 344, "study": "penguins", "patience": 20,
         "bytes": Path("penguins.nnt").stat().st_size,
     }  # fmt: skip
-    assert len(err.splitlines()) == 6
+    assert len(err.splitlines()) == 7
+    assert "nntune: -o b.csv: name a file that ends in .nnt.\n" in err
     assert os.listdir() == ["penguins.nnt"]
+
+
+def test_refit_says_the_epoch_of_each_trial_of_an_ensemble(
+    hitters: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    epochs = refit(hitters, Wanted(ensemble=2)).epochs
+    first, second = (f"#{number} (epoch {epoch})" for number, epoch in epochs.items())
+
+    assert ended("refit", hitters.path, "--ensemble", "2", "--seeds", "2") == 0
+
+    name, best = hitters.name, hitters.trial(next(iter(epochs)))
+    assert capsys.readouterr().out == (
+        f"{name}.nnt: trials {first}, {second} of {name} from 2 seeds, trained on 210 rows "
+        f"(train+valid); in the search #{best.number} had rmse {best.value:.4g} on validation "
+        "rows\n"
+    )
+    assert epochs == {n: hitters.trial(n).epoch for n in epochs}
 
 
 def ended(*words: object) -> int:

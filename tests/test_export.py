@@ -503,7 +503,9 @@ def test_export_writes_the_configuration_of_the_confirmed_winner(
     second = view.trials()[1].number
     monkeypatch.setattr(View, "winner", lambda self: self.trial(second))
 
-    told = command("export", view.name, "--db", view.path, "--format", "toml", "-o", tmp_path / "s")
+    told = command(
+        "export", view.name, "--db", view.path, "--format", "toml", "-o", tmp_path / "s.toml"
+    )
 
     assert f"the configuration of trial #{second}, " in told[1]
 
@@ -531,6 +533,7 @@ def test_export_does_not_write_over_a_file_without_force(tmp_path: Path, command
         (["--format", "onnx", "--trial", "3"], "--format onnx is made of a bundle; nntune refit"),
         (["--format", "toml", "--trial", "3"], "holds the configuration of one trial only."),
         (["--format", "script", "--data", "no.csv"], "there is no file no.csv."),
+        (["--format", "torch", "-o", "a.csv"], "-o a.csv: name a file that ends in .pt or .pth."),
     ],
 )
 def test_a_mistake_in_an_export_is_one_sentence(

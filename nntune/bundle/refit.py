@@ -53,10 +53,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Refitted:
-    """The bundle, and sentences on how it came about."""
+    """The bundle, sentences on how it came about, and each trial's number with its epoch."""
 
     bundle: Bundle
     notes: tuple[str, ...]
+    epochs: dict[int, int | None]
 
 
 def refit(view: View, wanted: Wanted, plan: Plan | None = None) -> Refitted:
@@ -103,7 +104,7 @@ def refit(view: View, wanted: Wanted, plan: Plan | None = None) -> Refitted:
     if wanted.rows == "all":
         notes.append("it has learnt from the test rows too: no score of it on them is honest")
     bundle = _bundle(view, wanted, plan, learning, chosen, parameters, shapes)
-    return Refitted(bundle, tuple(notes))
+    return Refitted(bundle, tuple(notes), {trial.number: trial.epoch for trial in chosen})
 
 
 def _chosen(view: View, wanted: Wanted) -> list[Trial]:

@@ -24,8 +24,7 @@ def check_free(path: Path, endings: tuple[str, ...], *, force: bool) -> None:
         UsageError: it is another kind of file, it is a folder, or lies in none.
         RefusedError: there is such a file, and `force` was not given.
     """
-    if path.suffix.lower() not in endings:
-        raise UsageError(f"-o {path}: name a file that ends in {' or '.join(endings)}.")
+    outputs.check_ending(path, endings)
     outputs.check_free(path, force=force)
 
 
