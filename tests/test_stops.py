@@ -9,6 +9,7 @@ import nntune
 from nntune import study
 from nntune.errors import UsageError
 from nntune.proposals import Proposer, borrowed, enqueued, named
+from nntune.report import best, draw
 from nntune.space import build
 from nntune.stops import Budget, spent
 from nntune.study import View
@@ -199,8 +200,12 @@ def test_a_search_stops_after_trials_without_a_better_value(
 
 
 def test_one_trial_is_told_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert search(tmp_path, trials=1, confirm=1, quiet=False).stopped == "the one trial is done"
-    assert "confirming 1 configuration from 5 fresh seeds\n" in capsys.readouterr().err
+    view = search(tmp_path, trials=1, confirm=1, quiet=False)
+    assert view.stopped == "the one trial is done"
+    draw(best(view))
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0].endswith(": 1 trial, 1 complete")
+    assert "confirming 1 configuration from 5 fresh seeds\n" in err
 
 
 def test_the_reason_of_the_end_is_kept_until_there_are_more_trials(tmp_path: Path) -> None:

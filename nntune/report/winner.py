@@ -32,7 +32,8 @@ def best(view: View) -> RenderableType:
     running = counts["running"]
     done = sum(counts.values()) - running
     facts = Table.grid(padding=(0, 2))
-    facts.add_row("study", f"{view.name} ({view.path}): {done} trials, {states(counts)}")
+    trials = f"{done} trial{'s' * (done != 1)}, {states(counts)}"
+    facts.add_row("study", f"{view.name} ({view.path}): {trials}")
     facts.add_row("target", f"{definition.data['target']} ({definition.data['task']})")
     if found is None:
         facts.add_row("best", f"trial #{trial.number}, epoch {trial.epoch} of {params['epochs']}")
