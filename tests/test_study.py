@@ -839,6 +839,14 @@ def test_fresh_starts_beside_the_old_study(path: Path) -> None:
     assert len(read(path, "churn").trials()) == 5
 
 
+def test_fresh_takes_no_name_that_a_file_beside_has(path: Path) -> None:
+    for place, name in ((path, "churn"), (path.with_name("other.db"), "churn-2")):
+        open_writer(place, name, DEFINITION).close()
+    path.with_name("text.db").write_text("no database")
+    with open_writer(path, "churn", DEFINITION, fresh=True) as writer:
+        assert writer.name == "churn-3"
+
+
 def test_fresh_keeps_the_name_where_there_is_nothing_yet(path: Path) -> None:
     with open_writer(path, "churn", DEFINITION, fresh=True) as writer:
         assert writer.name == "churn"

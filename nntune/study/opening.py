@@ -44,7 +44,8 @@ def open_writer(
         name: of the study.
         definition: what it is, or what it should be.
         update_space: accept another search space; the old one is kept in the history.
-        fresh: always a new study, called NAME-2, NAME-3, ... beside the ones there are.
+        fresh: always a new study, called NAME-2, NAME-3, ... beside the ones that there are in
+            the file and in others of its folder.
 
     Raises:
         RefusedError: the study there is not the one defined.
@@ -62,7 +63,7 @@ def open_writer(
             _create(path)
         found = _inspected(path)
         if fresh:
-            name = _free_name(name, found)
+            name = _free_name(name, found.keys() | _names_in(path.parent))
         study = found.get(name)
         added = _resumed(path, study, definition, update_space) if study else []
         connection = stack.enter_context(_connected(path))
@@ -167,6 +168,15 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
             for pragma in ("wal_checkpoint(TRUNCATE)", "journal_mode = DELETE"):
                 with suppress(sqlite3.DatabaseError):
                     connection.execute(f"PRAGMA {pragma}")
+
+
+def _names_in(folder: Path) -> set[str]:
+    """Names of the studies in all files of a folder, so that a new one is of one study."""
+    names: set[str] = set()
+    for path in folder.glob("*.db"):
+        with suppress(NotFoundError, DatabaseError):
+            names |= _inspected(path).keys()
+    return names
 
 
 def _free_name(name: str, taken: Iterable[str]) -> str:
