@@ -24,7 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from nntune import session, study
 from nntune.bundle import forward
 from nntune.data import bins
-from nntune.data.encoding import FAR
+from nntune.data.encoding import FAR, scale_of
 from nntune.errors import UsageError
 from nntune.metrics import METRICS, metric_for
 from nntune.search import Search
@@ -37,7 +37,6 @@ from nntune.workers import Workers, one_thread
 
 Array = NDArray[Any]
 _BLOCK = 1 << 14  # rows whose bins stay small
-_SMALLEST = 1e-6  # a standard deviation below is no spread, but rounding; relative below 1
 
 
 @dataclass(frozen=True)
@@ -393,8 +392,7 @@ def _center(y: Array) -> tuple[float, float]:
 
 def _spread(x: Array) -> Array:
     """Standard deviations of the columns, 1 where there is none."""
-    sd = x.std(0)
-    return np.where(sd > _SMALLEST * np.minimum(1, np.abs(x).max(0)), sd, 1.0)
+    return np.array([scale_of(column).sd for column in x.T])
 
 
 @contextmanager

@@ -704,7 +704,20 @@ def test_numbers_of_a_tiny_unit_are_standardised() -> None:
     np.testing.assert_allclose(
         scale_of(1e-12 * values).apply(1e-12 * values), scale_of(values).apply(values), rtol=1e-9
     )
-    assert scale_of(1 + 1e-9 * values).sd == scale_of(np.full(9, 0.1)).sd == 1
+
+
+@pytest.mark.parametrize("offset", [1.0, 1e13, 1.7e15, -9e15])
+def test_numbers_far_from_zero_are_standardised(offset: float) -> None:
+    values = np.arange(9.0) * (1e-9 if offset == 1 else 1)
+
+    scaled = scale_of(offset + values).apply(offset + values)
+
+    np.testing.assert_allclose(scaled, scale_of(values).apply(values), rtol=1e-6)
+
+
+def test_numbers_that_differ_by_rounding_alone_have_no_spread() -> None:
+    for constant in (np.full(9, 0.1), np.full(1000, 1e14 / 3), np.array([0.3, 0.1 + 0.2] * 9)):
+        assert scale_of(constant).sd == 1
 
 
 def test_a_table_of_long_lines_is_understood_from_its_first_rows(

@@ -25,6 +25,7 @@ MOST_LEVELS = 64
 # A standardised number beyond this says no more than "far out" and would swamp the first layer.
 FAR = 10.0
 HUGE = 1e150  # the square of a larger number is infinite
+ROUNDING = float(np.finfo(np.float64).eps)  # of a number, at most so much is lost
 TEXT_PARTS = ("characters", "words", "word length", "upper case", "digits", "punctuation")
 DATE_PARTS = ("time", "year", "month", "day of week", "day of year", "hour")
 DAY = 86400.0
@@ -47,21 +48,23 @@ class Scale:
             return np.clip((values - self.mean) / self.sd, -FAR, FAR)
 
     @staticmethod
-    def of(mean: float, sd: float, largest: float) -> "Scale":
-        """A spread below 1e-6, or below 1e-6 of numbers that are all below 1, counts as 1.
+    def of(mean: float, sd: float, low: float, high: float) -> "Scale":
+        """The deviation counts as 1 where numbers differ by no more than they are rounded by.
 
-        So nothing explodes, and farads and metres of light are standardised like anything else.
+        So a constant does not explode, and farads and microseconds since 1970 are standardised like
+        anything else.
 
-        >>> Scale.of(5.0, 1e-7, 6.0).sd, Scale.of(0.0, 1e-7, 3e-7).sd
+        >>> Scale.of(0.3, 3e-17, 0.3, 0.1 + 0.2).sd, Scale.of(5.0, 1e-7, 4.9999999, 5.0000001).sd
         (1.0, 1e-07)
 
         Args:
             mean: of the numbers.
             sd: of them.
-            largest: of their absolute values.
+            low: the least of them.
+            high: the largest of them.
         """
-        least = 1e-6 * max(min(1.0, largest), abs(mean) * 1e-6)
-        return Scale(mean, sd if sd > least else 1.0)
+        is_spread = high - low > ROUNDING * max(-low, high)
+        return Scale(mean, (sd or 1.0) if is_spread else 1.0)
 
 
 def scale_of(values: Floats) -> Scale:
@@ -69,19 +72,20 @@ def scale_of(values: Floats) -> Scale:
     known = values[np.isfinite(values)]
     if len(known) == 0:
         return Scale(0.0, 1.0)
-    largest = largest_of(known)
-    unit = unit_of(largest)
+    low, high = ends_of(known)
+    unit = unit_of(low, high)
     mean, sd = (unit * float(each) for each in ((known / unit).mean(), (known / unit).std()))
-    return Scale.of(mean, sd, largest)
+    return Scale.of(mean, sd, low, high)
 
 
-def largest_of(values: Floats) -> float:
-    """The largest absolute value, 0 of none."""
-    return float(np.abs(values).max(initial=0.0))
+def ends_of(values: Floats) -> tuple[float, float]:
+    """The least and the largest of some values."""
+    return float(values.min()), float(values.max())
 
 
-def unit_of(largest: float) -> float:
+def unit_of(low: float, high: float) -> float:
     """What to divide by so that squares are finite: 1, unless there is a very large number."""
+    largest = max(-low, high)
     return largest if largest > HUGE else 1.0
 
 

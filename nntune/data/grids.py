@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nntune.data.encoding import Feature, Scale, finite, largest_of, unit_of
+from nntune.data.encoding import Feature, Scale, ends_of, finite, unit_of
 from nntune.data.pictures import is_folder
 from nntune.data.request import Request
 from nntune.data.roles import Role, forced
@@ -170,8 +170,9 @@ def _scale(columns: Sequence[np.ndarray]) -> Scale:
     count = sum(map(len, known))
     if not count:
         return Scale(0.0, 1.0)
-    largest = max(map(largest_of, known))
-    unit = unit_of(largest)
+    lows, highs = zip(*(ends_of(column) for column in known if len(column)), strict=True)
+    low, high = min(lows), max(highs)
+    unit = unit_of(low, high)
     mean = sum(float((column / unit).sum()) for column in known) / count
     sd = (sum(float(np.square(column / unit - mean).sum()) for column in known) / count) ** 0.5
-    return Scale.of(unit * mean, unit * sd, largest)
+    return Scale.of(unit * mean, unit * sd, low, high)

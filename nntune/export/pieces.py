@@ -1,6 +1,6 @@
 """What a script is put together from, in the order of the script."""
 
-from nntune.data.encoding import CAPITALS, DIGITS, FAR, HUGE, MARKS, MOST_LEVELS
+from nntune.data.encoding import CAPITALS, DIGITS, FAR, HUGE, MARKS, MOST_LEVELS, ROUNDING
 from nntune.data.roles import FALSE, TRUE
 from nntune.data.table import GROUPED
 
@@ -78,7 +78,7 @@ def numeric(fit, values):
     known, gaps = fit[~np.isnan(fit)], np.isnan(values)
     unit = max(1.0, np.abs(known).max() / {HUGE:g})  # squares of very large numbers are infinite
     known, filled = known / unit, np.where(gaps, np.median(known / unit), values / unit)
-    sd = known.std() if known.std() > 1e-6 * min(1, np.abs(known).max()) else 1.0
+    sd = known.std() * (np.ptp(known) > {ROUNDING:g} * np.abs(known).max()) or 1.0
     scaled = np.clip((filled - known.mean()) / sd, -{FAR:g}, {FAR:g})
     return [scaled, gaps] if np.isnan(fit).any() else [scaled]
 
@@ -138,7 +138,7 @@ def scaled_parts(fit, parts):
     for old, new in zip(fit.T, parts.T):
         known = old[~np.isnan(old)]
         if known.min() < known.max():
-            sd = known.std() if known.std() > 1e-6 * min(1, np.abs(known).max()) else 1.0
+            sd = known.std() * (np.ptp(known) > {ROUNDING:g} * np.abs(known).max()) or 1.0
             scaled = np.clip((new - known.mean()) / sd, -{FAR:g}, {FAR:g})
             found.append(np.nan_to_num(scaled))
     return [*found, np.isnan(parts[:, 0])] if np.isnan(fit[:, 0]).any() else found
