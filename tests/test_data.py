@@ -715,6 +715,65 @@ def test_numbers_far_from_zero_are_standardised(offset: float) -> None:
     np.testing.assert_allclose(scaled, scale_of(values).apply(values), rtol=1e-6)
 
 
+def large_numbers(folder: Path) -> list[Path]:
+    """A table of whole numbers of 18 digits, with a gap among the categories, in several forms."""
+    base = 900_000_000_000_000_000
+    rows = [(i % 7, base + i % 3 if i % 10 else None, base + i // 5, base + i % 2 * 7)
+            for i in range(120)]  # fmt: skip
+    names = ["a", "code", "shop", "y"]
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    (folder / "a.csv").write_text("\n".join(map(",".join, [names, *cells])))
+    lines = [json.dumps(dict(zip(names, row, strict=True))) for row in rows]
+    (folder / "a.jsonl").write_text("\n".join(lines))
+    duckdb.sql(f"copy (from read_csv('{folder}/a.csv')) to '{folder}/a.parquet' (format parquet)")
+    return [folder / f"a.{ending}" for ending in ("csv", "jsonl", "parquet")]
+
+
+def test_whole_numbers_of_18_digits_that_name_something_are_told_apart(tmp_path: Path) -> None:
+    for path in large_numbers(tmp_path):
+        request = Request(str(path), "y", categorical=("code",), group="shop")
+        data, found = load(request), describe(request)
+
+        assert data.classes == ("900000000000000000", "900000000000000007")
+        assert [column.distinct for column in found.columns] == [7, 3, 24, 2]
+        assert data.features[1:5] == (
+            "code=900000000000000000", "code=900000000000000001", "code=900000000000000002",
+            "code=(missing)",
+        )  # fmt: skip
+        assert data.fingerprint[:12] == "ac64923af00f"
+
+
+def test_whole_numbers_that_rounding_merges_are_described_so(tmp_path: Path) -> None:
+    path = large_numbers(tmp_path)[0]
+    found = describe(Request(str(path), "a", categorical=("code",))).columns[2]
+    note = "24 whole numbers, 1 when rounded to 16 digits; --categorical tells all apart"
+    assert (found.role, found.distinct, found.note) == ("constant", 24, note)
+    same = "column y of a.csv is 9e\\+17 in every row but for digits that a number has no room for"
+    with pytest.raises(DataError, match=same):
+        load(Request(str(path), "y", task="regression"))
+    ids = [f"{i % 5},{10**18 + i},{i * 7 % 11}" for i in range(100)]
+    put(tmp_path / "ids.csv", "\n".join(["a,id,y", *ids]))
+    assert describe(Request(str(tmp_path / "ids.csv"), "y")).columns[1].role == "id"
+
+
+def test_nanoseconds_as_numbers_keep_their_fingerprint(tmp_path: Path) -> None:
+    rows = [f"{1_700_000_000_000_000_000 + i * i * 10**12},{i % 7}" for i in range(100)]
+    data = load(Request(put(tmp_path / "ns.csv", "\n".join(["t,y", *rows])), "y"))
+    assert data.columns[0].role == "numeric"
+    assert data.fingerprint[:12] == "f4ef8528194e"  # as float64 always had it
+
+
+def test_an_array_keeps_the_digits_of_whole_numbers(tmp_path: Path) -> None:
+    y = 9 * 10**17 + np.arange(60) % 3
+    x = np.column_stack([np.arange(60) % 7, y])
+    np.savez(tmp_path / "a.npz", X=x, y=y)
+
+    found = describe(Request(str(tmp_path / "a.npz"), task="multiclass", categorical=("x1",)))
+
+    assert dict(found.classes) == {str(9 * 10**17 + k): 20 for k in range(3)}
+    assert found.columns[1].distinct == 3
+
+
 def test_numbers_that_differ_by_rounding_alone_have_no_spread() -> None:
     for constant in (np.full(9, 0.1), np.full(1000, 1e14 / 3), np.array([0.3, 0.1 + 0.2] * 9)):
         assert scale_of(constant).sd == 1

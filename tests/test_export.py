@@ -28,7 +28,7 @@ from nntune.data.encoding import DATE_PARTS, Encoder
 from nntune.data.encoding import date_parts as parts_of
 from nntune.data.fitting import Doubts
 from nntune.data.learning import load as load_rows
-from nntune.data.table import Strings, moments, numbers
+from nntune.data.table import Strings, labels, moments, numbers
 from nntune.errors import DataError, UsageError
 from nntune.export.configuration import space_toml
 from nntune.export.graph import IR, OPSET, date_parts, onnx_model
@@ -330,6 +330,28 @@ def test_a_script_and_onnx_standardise_numbers_of_an_odd_unit(
     assert np.ptp(x[:, 0]) > 3
     expected = Predictor(found).predict_proba(request.source)
     assert probabilities == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_script_and_onnx_tell_whole_numbers_of_18_digits_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"{i % 7},{9 * 10**17 + i % 4},{9 * 10**17 + (i % 4 > 1)}" for i in range(100)]
+    (tmp_path / "large.csv").write_text("\n".join(["a,code,y", *rows]))
+    request = Request(str(tmp_path / "large.csv"), "y", categorical=("code",))
+    found = network(request)
+
+    names = until_training(pytorch_script(found, request.source, "script.py"), monkeypatch)
+    cells = labels(read(request.source).columns["code"])
+    codes = np.array(cells.levels, object)[cells.codes]
+    a = np.array([[i % 7] for i in range(100)], float)
+    label, probabilities = answers(onnx_model(found), {"a": a, "code": codes[:, None]})
+
+    learnt, predictor = load_rows(request, "train"), Predictor(found)
+    expected = sorted_columns(learnt.train.x)
+    assert sorted_columns(names["x"]) == pytest.approx(expected, abs=1e-5)
+    assert names["y"].numpy().tolist() == learnt.train.y.tolist()
+    assert label.tolist() == predictor.predict(request.source).tolist()
+    assert probabilities == pytest.approx(predictor.predict_proba(request.source), abs=1e-5)
 
 
 @pytest.mark.parametrize("classes", [("no", "yes"), ("0", "1")])

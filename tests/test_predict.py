@@ -20,6 +20,7 @@ from test_bundle import HITTERS, PENGUINS, TABLES, made
 import nntune
 from nntune import bundle
 from nntune.bundle import Predictor
+from nntune.bundle.evaluation import evaluate
 from nntune.cli import main
 from nntune.data import Request, load
 from nntune.data import chunks as parts
@@ -110,6 +111,36 @@ def header(path: str) -> list[str]:
 
 def lines(path: str | Path) -> list[str]:
     return Path(path).read_text().splitlines()
+
+
+def test_categories_and_classes_of_18_digits_are_told_apart_in_every_form(tmp_path: Path) -> None:
+    base = 900_000_000_000_000_000
+    codes = [base + i % 4 if i % 9 else None for i in range(120)]
+    table: Columns = {"code": codes, "y": [base + (i % 4 > 1) for i in range(120)]}
+    path = save(
+        tmp_path / "a.csv", {k: ["" if c is None else c for c in v] for k, v in table.items()}
+    )
+    found = made(Request(str(path), "y", categorical=("code",)))
+    predictor = Predictor(found)
+    expected = predictor.predict_proba(str(path))
+    padded = {"code": ["" if code is None else f"+0{code}" for code in codes]}
+
+    assert {column["name"]: column["kind"] for column in found.columns} == dict.fromkeys(
+        table, "whole"
+    )
+    assert predictor.classes_.tolist() == [base, base + 1]
+    assert len(np.unique(expected.round(9), axis=0)) == 5
+    for form in (
+        Frame(table),
+        str(convert(str(path), tmp_path / "a.parquet")),
+        str(convert(str(path), tmp_path / "a.jsonl")),
+        str(save(tmp_path / "padded.csv", padded)),
+    ):
+        np.testing.assert_array_equal(predictor.predict_proba(form), expected)
+    there = [row for row, code in enumerate(codes) if code]
+    whole = {"code": np.array([codes[row] for row in there])}  # of int64, without gaps
+    np.testing.assert_array_equal(predictor.predict_proba(whole), expected[there])
+    assert evaluate(found, str(path)).rows == 120
 
 
 @pytest.mark.parametrize("name", REQUESTS)

@@ -21,7 +21,7 @@ from nntune.trials import AnyShape, Shape, terms_of
 
 TASKS = ("binary", "multiclass", "regression")
 ACTIVATIONS = ("relu", "tanh", "gelu", "silu")
-KINDS = ("number", "string", "date")
+KINDS = ("number", "whole", "string", "date")
 _MOST_MEMBERS, _MOST_LAYERS, _MOST_UNITS, _MOST_INPUTS = 1000, 100, 65536, 1 << 24
 _DATES = {"iso", *(date + time for date in DATE_FORMATS for time in TIME_FORMATS)}
 _STYLES = {

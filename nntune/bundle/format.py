@@ -38,8 +38,8 @@ class Bundle:
         target_mean: for regression, an output p means p * target_scale + target_mean.
         target_scale: see target_mean; 1 for classes.
         encoder: of the columns, see data.Encoder.to_dict.
-        columns: of the training table, in order: name, role, and kind ('number', 'string' or
-            'date', as it was read).
+        columns: of the training table, in order: name, role, and kind, as it was read, see
+            data.fitting.kind_of.
         metrics: how it was judged: metric, value, epoch, and the rows that it learnt from.
         versions: library to version, at the time of training.
         fingerprint: of the data that the study was made on.

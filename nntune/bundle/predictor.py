@@ -175,6 +175,11 @@ def _history(bundle: Bundle, names: list[str]) -> History | None:
 
 def _labels(classes: tuple[str, ...], kind: str) -> NDArray[Any]:
     """Labels as the target's column had them."""
+    if kind == "whole":
+        try:
+            return np.array([int(label) for label in classes], np.int64)
+        except OverflowError:
+            return np.array(classes)
     if kind == "number" and classes:
         try:
             numbers = np.array([float(label) for label in classes])

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nntune.data.grids import flattened
-from nntune.data.table import Cells, Numbers, Table, strings
+from nntune.data.table import Cells, Numbers, Table, numbers_of, strings
 from nntune.errors import DataError, did_you_mean
 
 SKLEARN = ("breast_cancer", "diabetes", "digits", "iris", "wine")
@@ -171,7 +171,7 @@ def _table(arrays: dict[str, Array], part: str, name: str, answers: bool) -> Tab
     if x.ndim < 2 or len(x) == 0:
         raise DataError(f"{name}: X has shape {x.shape}; it needs a row for each example")
     flat, grid = flattened(x, name)
-    columns: dict[str, Cells] = {f"x{i}": Numbers(flat[i]) for i in range(len(flat))}
+    columns: dict[str, Cells] = {f"x{i}": numbers_of(flat[i]) for i in range(len(flat))}
     if answers:
         columns["y"] = _targets(arrays[f"y{part}"], len(x), name)
     notes: tuple[str, ...] = ()
@@ -194,4 +194,4 @@ def _targets(y: Array, rows: int, name: str) -> Cells:
         return strings([str(bool(v)) for v in y])
     if y.dtype.kind not in "iuf":
         raise DataError(f"{name}: y is of type {y.dtype}; it needs to be numbers or strings")
-    return Numbers(y)
+    return numbers_of(y)

@@ -26,7 +26,7 @@ from nntune.data.encoding import Feature
 from nntune.data.files import decodes, even, file_format, plain_file, scratch, shown, utf8_file
 from nntune.data.fitting import Columns, Doubts, filled, fit_cells
 from nntune.data.roles import FALSE, TRUE
-from nntune.data.table import GROUPED, MISSING, Cells, Dates, Numbers, Strings, Table
+from nntune.data.table import GROUPED, MISSING, WHOLE, Cells, Dates, Numbers, Strings, Table
 from nntune.errors import DataError
 
 if TYPE_CHECKING:
@@ -411,6 +411,8 @@ def _plain(column: str, dtype: str, feature: Feature, trained: str) -> str:
         return seconds if feature.role == "date" else f"cast({column} as varchar)"
     if kind == "number":
         double = f"cast({column} as double)"
+        if trained == "whole" and dtype not in ("FLOAT", "DOUBLE"):
+            return f"cast({column} as varchar)"
         return double if feature.role == "numeric" else _spelled(double)
     return ducks.stored(column, dtype)
 
@@ -427,6 +429,13 @@ def _spelled(double: str) -> str:
         f"case when isnan({double}) then null when {whole} then "
         f"cast(cast({double} as bigint) as varchar) else cast({double} as varchar) end"
     )
+
+
+def _digits(text: str, otherwise: str) -> str:
+    """A whole number with all its digits, without + and zeros in front."""
+    whole = f"regexp_full_match({text}, '{WHOLE.pattern}')"
+    digits = f"coalesce(cast(try_cast({text} as hugeint) as varchar), {text})"
+    return f"case when {whole} then {digits} else {otherwise} end"
 
 
 def _number(text: str, style: str) -> str:
@@ -479,11 +488,12 @@ def _fetched(place: int, feature: Feature, kind: str, dtype: str) -> str:
 def _code(place: int, feature: Feature, kind: str) -> str:
     """The place of a category in the levels; after them for another, -1 for a missing one."""
     clean = _clean(f"t{place}")
-    if kind == "number":  # 3.0 and 03 are the category 3
+    if kind in ("number", "whole"):  # 3.0 and 03 are the category 3
         number = f"try_cast({clean} as double)"
+        spelled = _spelled(number) if kind == "number" else _digits(clean, _spelled(number))
         clean = (
             f"case when lower({clean}) in ({_quoted_words(MISSING)}) then null "
-            f"when {number} is null then {clean} else {_spelled(number)} end"
+            f"when {number} is null then {clean} else {spelled} end"
         )
     other = f"case when {clean} is null then -1 else {len(feature.levels)} end"
     if not feature.levels:

@@ -18,8 +18,8 @@ from nntune.data.encoding import Encoded, Encoder, Feature
 from nntune.data.plan import Array, Plan, binned, fitted, plan_of, roles_of
 from nntune.data.reading import read
 from nntune.data.request import Request, study_name
-from nntune.data.roles import Column, Role, distinct, missing
-from nntune.data.table import Rows, Strings, Table
+from nntune.data.roles import Column, Role, distinct, distinct_floats, missing
+from nntune.data.table import Rows, Strings, Table, has_wholes, labels
 from nntune.data.target import listed
 from nntune.errors import DataError
 from nntune.families import Grid
@@ -400,8 +400,13 @@ def _dealt(plan: Plan) -> list[Any]:
 def fingerprint_of(plan: Plan) -> str:
     """Hash of the content that decides what a search sees."""
     hashed = hashlib.sha256()
+    named = {name for name, role in plan.roles.items() if role.name in ("categorical", "text")}
+    named |= {plan.target.name} if plan.target.classes else set()
+    named |= {plan.request.group} if plan.request.group else set()
     for table in {id(table): table for table in plan.read}.values():
         for name, cells in table.columns.items():
+            if name in named and has_wholes(cells) and distinct_floats(cells) < distinct(cells):
+                cells = labels(cells)
             array = cells.codes if isinstance(cells, Strings) else cells.values
             levels = cells.levels if isinstance(cells, Strings) else ()
             little = array.dtype.newbyteorder("<")

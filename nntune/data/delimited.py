@@ -188,6 +188,8 @@ def read_delimited(path: Path, name: str, hint: str | None = None) -> Table:
     names, notes = unique_names(found.names, name, hint)
     kinds = _stage(con, path, name, found)
     cells = ducks.columns(con, "staged", kinds)
+    texts = [f"c{place}" for place in range(len(cells))]
+    cells = ducks.with_wholes(con, cells, texts, _source(path, found, ["VARCHAR"] * len(cells)))
     con.close()
     table = dict(zip(names, cells, strict=True))
     if len(cells[0]) == 0 and _lines(path) > found.skip + 1:
@@ -239,9 +241,16 @@ def _stage_texts(con: "DuckDBPyConnection", path: Path, name: str, found: Dialec
 def _staging(path: Path, found: Dialect, kinds: list[str]) -> str:
     types = ["DOUBLE" if k == "number" else "VARCHAR" for k in kinds]
     picked = ", ".join(f"{ducks.stored(f'c{i}', t)} as c{i}" for i, t in enumerate(types))
-    return f"""create or replace temp table staged as select {picked} from read_csv(
-        {ducks.literal(path)}, auto_detect=false, columns={_struct(types)},
-        {found.options(found.header)})"""
+    return (
+        f"create or replace temp table staged as select {picked} from {_source(path, found, types)}"
+    )
+
+
+def _source(path: Path, found: Dialect, types: list[str]) -> str:
+    return (
+        f"read_csv({ducks.literal(path)}, auto_detect=false, columns={_struct(types)}, "
+        f"{found.options(found.header)})"
+    )
 
 
 def complaint(name: str, message: str) -> str:

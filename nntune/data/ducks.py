@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nntune.data.table import MISSING, Cells, Dates, Numbers, Strings, strings
+from nntune.data.table import (
+    MISSING,
+    Cells,
+    Dates,
+    Numbers,
+    Strings,
+    are_large,
+    as_written,
+    strings,
+)
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -84,6 +93,26 @@ def columns(con: "DuckDBPyConnection", table: str, kinds: Sequence[str]) -> list
         if rows >= LARGE and start + 1 < len(kinds):
             con.execute(f"alter table {table} drop column c{start}")
     return cells
+
+
+def with_wholes(
+    con: "DuckDBPyConnection", cells: Sequence[Cells], texts: Sequence[str], source: str
+) -> list[Cells]:
+    """The same cells; large whole numbers with all the digits that they have in the source.
+
+    Args:
+        con: knows the source.
+        cells: of all columns.
+        texts: SQL for the text of each.
+        source: SQL for what they are read from, in the same order.
+    """
+    found = list(cells)
+    for place, each in enumerate(cells):
+        if isinstance(each, Numbers) and are_large(each.values):
+            query = f"select {stored(texts[place], 'VARCHAR')} as c from {source}"
+            values = con.execute(query).fetchnumpy()["c"]
+            found[place] = as_written(each, np.asarray(np.ma.getdata(values)))
+    return found
 
 
 def _fetched(con: "DuckDBPyConnection", table: str, kinds: Mapping[str, str]) -> list[Cells]:

@@ -11,8 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nntune.data.encoding import Encoder, truths
-from nntune.data.roles import ID_NAME, MIXED, TIME_NAME, Role, near_labels, spaced
-from nntune.data.table import Cells, Floats, Rows, Strings, Table, labels, moments, numbers
+from nntune.data.roles import ID_NAME, MIXED, TIME_NAME, Role, distinct, near_labels, spaced
+from nntune.data.table import (
+    Cells,
+    Floats,
+    Rows,
+    Strings,
+    Table,
+    has_wholes,
+    labels,
+    moments,
+    numbers,
+)
 from nntune.data.target import Target, listed
 
 SAMPLE = 2000
@@ -234,6 +244,7 @@ def _repeated(table: Table) -> int:
     """Rows that equal an earlier one in every column, by a 64-bit hash."""
     hashes = np.zeros(table.rows, np.uint64)
     for cells in table.columns.values():
+        cells = labels(cells) if has_wholes(cells) else cells
         part = cells.codes if isinstance(cells, Strings) else cells.values
         hashes = _mixed(hashes, _bits(part))
     return table.rows - len(np.unique(hashes))
@@ -280,4 +291,4 @@ def _names_groups(name: str, cells: Cells) -> bool:
     ):
         return False
     values = numbers(cells)
-    return not (values % 1).any() and len(np.unique(values)) * 2 <= len(values)
+    return not (values % 1).any() and distinct(cells) * 2 <= len(values)

@@ -14,6 +14,7 @@ from nntune.data.history import History
 from nntune.data.roles import FALSE, TRUE
 from nntune.data.table import (
     MISSING,
+    WHOLE,
     Cells,
     Dates,
     Floats,
@@ -23,6 +24,8 @@ from nntune.data.table import (
     labels,
     level_numbers,
     moment,
+    spelled,
+    strings,
 )
 from nntune.data.target import listed
 from nntune.errors import DataError, did_you_mean
@@ -76,7 +79,7 @@ class Columns:
 
     Args:
         features: how each is encoded.
-        kinds: of each column as it was read for training: 'number', 'string' or 'date'.
+        kinds: of each column as it was read for training, see `kind_of`.
         history: of which columns the past is needed; such a table cannot be read in parts.
         image: the size that pictures are brought to.
         grid: what its examples are, where they are arrays.
@@ -144,7 +147,7 @@ def fit_cells(cells: Cells, feature: Feature, kind: str) -> tuple[Cells, int, st
         case "date":
             return _dates(cells, feature.style)
         case _:
-            return (_respelled(cells) if kind == "number" else cells), 0, ""
+            return _respelled(cells, kind), 0, ""
 
 
 def _read(cells: Cells, style: str) -> tuple[Cells, int, str]:
@@ -191,19 +194,34 @@ def _moment(text: str, style: str) -> float:
     return value if value == value else moment(text, "iso")
 
 
-def _respelled(cells: Cells) -> Cells:
+def kind_of(cells: Cells, *, is_quantity: bool) -> str:
+    """What a column of training was read as: 'number', 'whole', 'string' or 'date'.
+
+    The last digit counts in 'whole' numbers, which are larger than float64 can tell apart and are
+    no quantity, but name something.
+    """
+    if not isinstance(cells, Numbers):
+        return "date" if isinstance(cells, Dates) else "string"
+    return "number" if cells.wholes is None or is_quantity else "whole"
+
+
+def _respelled(cells: Cells, kind: str) -> Cells:
     """Categories that were numbers in training: 3.0 and 03 are 3."""
-    if not isinstance(cells, Strings):
+    if isinstance(cells, Numbers):
+        # Models from before whole numbers kept their digits know them as float64 spells them.
+        return Numbers(cells.values) if kind == "number" else cells
+    if not isinstance(cells, Strings) or kind not in ("number", "whole"):
         return cells
     cells = cells.packed()
     values, junk = level_numbers(cells.levels, "point")
-    if junk.any():
-        from nntune.data.table import spelled, strings
-
-        names = [
-            level if bad else None if np.isnan(value) else spelled(value)
+    recoded = strings(
+        [
+            level if bad else None if np.isnan(value) else _spelled(level, value, kind)
             for level, value, bad in zip(cells.levels, values, junk, strict=True)
         ]
-        recoded = strings(names)
-        return Strings(np.append(recoded.codes, np.int32(-1))[cells.codes], recoded.levels)
-    return Numbers(np.append(values, np.nan)[cells.codes])
+    )
+    return Strings(np.append(recoded.codes, np.int32(-1))[cells.codes], recoded.levels)
+
+
+def _spelled(level: str, value: float, kind: str) -> str:
+    return str(int(level)) if kind == "whole" and WHOLE.fullmatch(level) else spelled(value)

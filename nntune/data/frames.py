@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from nntune.data.delimited import unique_names
 from nntune.data.grids import flattened, grid_of_array
-from nntune.data.table import Cells, Dates, Numbers, Table, spelled, strings
+from nntune.data.table import (
+    Cells,
+    Dates,
+    Numbers,
+    Table,
+    are_large,
+    as_written,
+    numbers_of,
+    spelled,
+    strings,
+)
 from nntune.errors import DataError
 from nntune.families import Grid
 
@@ -52,7 +62,7 @@ def _examples(array: NDArray[Any], names: Sequence[str], grid: Grid) -> Table:
             f"or rows of {len(names)} numbers"
         )
     flat, _ = flattened(array, "the array")
-    cells: dict[str, Cells] = dict(zip(names, map(Numbers, flat), strict=True))
+    cells: dict[str, Cells] = dict(zip(names, map(numbers_of, flat), strict=True))
     return Table("the array", cells)
 
 
@@ -76,7 +86,7 @@ def cells_of(values: Any, name: str) -> Cells:
         raise DataError(f"column {name} of {NAME} has shape {array.shape}; it needs one dimension")
     match array.dtype.kind:
         case "i" | "u" | "f":
-            return Numbers(array)
+            return numbers_of(array)
         case "b":
             return strings(["true" if value else "false" for value in array])
         case "M":
@@ -98,7 +108,12 @@ def _seconds(moments: NDArray[Any]) -> NDArray[np.float64]:
 def _objects(values: list[Any]) -> Cells:
     present = [value for value in values if not _is_missing(value)]
     if present and all(_is_number(value) for value in present):
-        return Numbers(np.array([np.nan if _is_missing(v) else float(v) for v in values]))
+        cells = Numbers(np.array([np.nan if _is_missing(v) else float(v) for v in values]))
+        return (
+            as_written(cells, np.array(list(map(str, values)), object))
+            if are_large(cells.values)
+            else cells
+        )
     if present and all(hasattr(value, "isoformat") for value in present):
         moments = [np.datetime64("NaT") if _is_missing(v) else _moment(v) for v in values]
         return Dates(_seconds(np.array(moments, "datetime64[us]")))

@@ -11,10 +11,21 @@ from numpy.typing import NDArray
 
 from nntune.data.dataset import Fold, Split, encoded_folds, fingerprint_of
 from nntune.data.encoding import Encoder
+from nntune.data.fitting import kind_of
 from nntune.data.plan import Array, Plan, fitted, plan_of
 from nntune.data.request import Request
 from nntune.data.roles import Role
-from nntune.data.table import Cells, Dates, Numbers, Strings, Table, labels, moments, strings
+from nntune.data.table import (
+    Cells,
+    Dates,
+    Numbers,
+    Strings,
+    Table,
+    has_wholes,
+    labels,
+    moments,
+    strings,
+)
 from nntune.errors import DataError
 from nntune.families import Grid
 
@@ -136,8 +147,11 @@ def _needed(plan: Plan) -> dict[str, Role]:
 
 def _column(plan: Plan, name: str, role: Role) -> dict[str, str]:
     cells = plan.table.columns[name]
-    kind = {Numbers: "number", Strings: "string", Dates: "date"}[type(cells)]
-    style = plan.target.style if role.name == "target" else role.style
+    is_target = role.name == "target"
+    kind = kind_of(
+        cells, is_quantity=role.name == "numeric" or (is_target and not plan.target.classes)
+    )
+    style = plan.target.style if is_target else role.style
     return {"name": name, "role": role.name, "kind": kind, "style": style}
 
 
@@ -163,6 +177,11 @@ def _joined(parts: list[tuple[Table, NDArray[Any]]], needed: dict[str, Role], na
     return Table(name, columns)
 
 
+def _are_names(parts: list[Numbers], role: Role) -> bool:
+    """Whether all digits of large whole numbers count."""
+    return role.name != "numeric" and any(map(has_wholes, parts))
+
+
 def _below(parts: list[Cells], role: Role) -> Cells:
     """Cells of several columns as one; of different kinds as texts."""
     if len(parts) == 1:
@@ -170,7 +189,7 @@ def _below(parts: list[Cells], role: Role) -> Cells:
     if role.name == "date":
         return Dates(np.concatenate([moments(each, role.style) for each in parts]))
     numbers = [each for each in parts if isinstance(each, Numbers)]
-    if len(numbers) == len(parts):
+    if len(numbers) == len(parts) and not _are_names(numbers, role):
         return Numbers(np.concatenate([np.asarray(each.values, np.float64) for each in numbers]))
     texts = [labels(each).packed() for each in parts]
     levels = strings(sorted({level for each in texts for level in each.levels})).levels

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nntune.data import bins, grids
 from nntune.data.encoding import Encoder, Feature, fit
-from nntune.data.fitting import Doubts, filled, fit_cells
+from nntune.data.fitting import Doubts, filled, fit_cells, kind_of
 from nntune.data.grids import arranged, with_gaps
 from nntune.data.history import History, history_of, is_looked_back_at, time_split
 from nntune.data.reading import read
@@ -27,7 +27,7 @@ from nntune.data.splits import (
     split,
     thinned,
 )
-from nntune.data.table import Numbers, Rows, Strings, Table, labels
+from nntune.data.table import Rows, Strings, Table, labels
 from nntune.data.target import (
     Target,
     column_named,
@@ -162,7 +162,7 @@ def _read_alike(other: Table, first: Table, roles: dict[str, Role], notes: list[
         cells = columns.get(name)
         if isinstance(cells, Strings) and role.name not in DROPPED:
             feature = Feature(name, role.name, role.style)
-            kind = "number" if isinstance(first.columns[name], Numbers) else "string"
+            kind = kind_of(first.columns[name], is_quantity=role.name == "numeric")
             columns[name], junk, example = fit_cells(cells, feature, kind)
             doubts.add(other.name, feature, junk, filled(columns[name]) + junk, example)
     notes += [f"{other.name}: {sentence}" for sentence in doubts.sentences()]

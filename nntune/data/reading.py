@@ -136,6 +136,9 @@ def _read_typed(path: Path, name: str, form: str, hint: str | None) -> Table:
     except duckdb.Error:
         raise DataError(_complaint(path, name, form)) from None
     cells = ducks.columns(con, "staged", [ducks.kind(t) for t in flat.values()])
+    source = _json_reader(path, dict.fromkeys(flat, "VARCHAR")) if form == "jsonl" else reader
+    texts = [f"cast({ducks.quoted(name)} as varchar)" for name in flat]
+    cells = ducks.with_wholes(con, cells, texts, source)
     con.close()
     names, renamed = unique_names(tuple(flat), name, hint)
     nested = tuple(

@@ -12,6 +12,8 @@ from nntune.data.table import (
     Rows,
     Strings,
     date_format,
+    exact,
+    has_wholes,
     labels,
     level_numbers,
     number_style,
@@ -72,14 +74,9 @@ def _values(cells: Cells) -> int:
     """Different values, 2 at most, a missing one counting as one."""
     if isinstance(cells, Strings):
         return int(np.count_nonzero(cells.counts())) + bool((cells.codes < 0).any())
-    values = cells.values
-    if values.dtype.kind != "f":
-        return 1 if len(values) == 0 or values.min() == values.max() else 2
-    missing = np.isnan(values)
-    known = values[~missing]
-    return min(
-        2, bool(missing.any()) + (0 if len(known) == 0 else 1 + bool(known.min() < known.max()))
-    )
+    there = exact(cells)
+    values = 0 if len(there) == 0 else 1 + bool(there.min() < there.max())
+    return min(2, (len(there) < len(cells)) + values)
 
 
 def _lone(cells: Cells) -> str:
@@ -90,20 +87,24 @@ def _lone(cells: Cells) -> str:
 
 
 def _number_role(name: str, cells: Numbers, rows: Rows, style: str = "point") -> Role:
-    values = np.asarray(cells.values, np.float64)
     if _values(cells) < 2:
         return Role("constant", _lone(cells))
-    known = values[~np.isnan(values)]
-    if np.isin(known, (0.0, 1.0)).all():
+    there = exact(cells)
+    if np.isin(there, (0.0, 1.0)).all():
         return Role("boolean")
-    if len(known) == len(values) and _is_id(name, values, rows):
+    if len(there) == len(cells) and _is_id(name, there, rows):
         return Role("id", "a different whole number in each training row: dropped")
-    return Role("numeric", style=style)
+    if not has_wholes(cells) or (rounded := distinct_floats(cells)) == distinct(cells):
+        return Role("numeric", style=style)
+    what = f"{distinct(cells):,} whole numbers, {rounded:,} when rounded to 16 digits"
+    return Role("numeric" if rounded > 1 else "constant", f"{what}; --categorical tells all apart")
 
 
 def _is_id(name: str, values: np.ndarray, rows: Rows) -> bool:
-    if len(values) < 10 or not np.isfinite(values).all() or (values % 1).any():
+    floats = values.astype(np.float64)
+    if len(values) < 10 or not np.isfinite(floats).all() or (floats % 1).any():
         return False
+    values = values if values.dtype.itemsize == 8 else floats  # small ones would wrap round
     if _running(values, rows):
         return not TIME_NAME.fullmatch(name)
     return bool(ID_NAME.fullmatch(spaced(name))) and len(np.unique(values)) == len(values)
@@ -213,9 +214,13 @@ def distinct(cells: Cells) -> int:
     """Different values, the missing one not counted."""
     if isinstance(cells, Strings):
         return int(np.count_nonzero(cells.counts()))
-    values = np.sort(cells.values)
-    values = values[~np.isnan(values)] if values.dtype.kind == "f" else values
+    values = np.sort(exact(cells))
     return int(np.count_nonzero(values[1:] != values[:-1])) + (len(values) > 0)
+
+
+def distinct_floats(cells: Numbers) -> int:
+    """Different values that float64 leaves of large whole numbers."""
+    return distinct(Numbers(np.asarray(cells.values, np.float64)))
 
 
 def missing(cells: Cells) -> int:

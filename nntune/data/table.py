@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,11 @@ from nntune.families import Grid
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
+# Whole numbers from here on have more digits than float64, or nearly so.
+LARGE = 1e15
 # What people write for "no value" among numbers; among strings only an empty cell is missing.
 MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "-", "--", ".", "#n/a", "<na>"})
+WHOLE = re.compile(r"[+-]?[0-9]{1,400}")
 
 DATE_FORMATS = (
     "%d.%m.%Y",
@@ -38,15 +41,21 @@ TIME_FORMATS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 
 @dataclass(frozen=True)
 class Numbers:
-    """Numbers; a missing one is nan."""
+    """Numbers; a missing one is nan.
+
+    Args:
+        values: as numbers.
+        wholes: the same as integers, where some have more digits than float64; 0 for a missing one.
+    """
 
     values: NDArray[Any]  # (N,)
+    wholes: NDArray[Any] | None = None  # (N,) of integers of NumPy or Python
 
     def __len__(self) -> int:
         return len(self.values)
 
     def take(self, rows: Rows) -> "Numbers":
-        return Numbers(self.values[rows])
+        return Numbers(self.values[rows], None if self.wholes is None else self.wholes[rows])
 
 
 @dataclass(frozen=True)
@@ -142,18 +151,59 @@ def spelled(value: float) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 
+def are_large(values: NDArray[Any]) -> bool:
+    """Whether numbers are all whole, and some so large that float64 may merge them."""
+    if values.dtype.itemsize < 8 or not ((values >= LARGE) | (values <= -LARGE)).any():
+        return False
+    known = values[~np.isnan(values)]
+    return values.dtype.kind != "f" or bool((known == np.trunc(known)).all())
+
+
+def numbers_of(values: NDArray[Any]) -> Numbers:
+    """An array of numbers."""
+    return Numbers(values, values if values.dtype.kind != "f" and are_large(values) else None)
+
+
+def as_written(cells: Numbers, texts: NDArray[Any]) -> Numbers:
+    """Large numbers with the integers that their texts spell, if all of them do.
+
+    >>> as_written(Numbers(np.array([9e17, np.nan])), np.array(["900000000000000001", "?"])).wholes
+    array([900000000000000001,                  0])
+    """
+    there = np.flatnonzero(~np.isnan(cells.values))
+    if not all(WHOLE.fullmatch(texts[row]) for row in there):
+        return cells
+    wholes = np.zeros(len(cells), object)
+    wholes[there] = [int(texts[row]) for row in there]
+    try:
+        return Numbers(cells.values, wholes.astype(np.int64))
+    except OverflowError:
+        return Numbers(cells.values, wholes)
+
+
+def has_wholes(cells: Cells) -> TypeGuard[Numbers]:
+    """Whether these are large whole numbers with all their digits."""
+    return isinstance(cells, Numbers) and cells.wholes is not None
+
+
+def exact(cells: Numbers | Dates) -> NDArray[Any]:
+    """The values that are there, with all their digits."""
+    wholes = cells.wholes if isinstance(cells, Numbers) else None
+    return (cells.values if wholes is None else wholes)[~np.isnan(cells.values)]
+
+
 def labels(cells: Cells) -> Strings:
     """Any column as categories; levels are in code point order."""
     if isinstance(cells, Strings):
         return cells
-    values = np.asarray(cells.values, np.float64)
-    distinct, codes = np.unique(values, return_inverse=True)
-    known = distinct[~np.isnan(distinct)]
-    names = [spelled(v) for v in known]
+    distinct, places = np.unique(exact(cells), return_inverse=True)
+    names = [str(v) if has_wholes(cells) else spelled(v) for v in distinct]
     order = sorted(range(len(names)), key=names.__getitem__)
-    places = np.full(len(distinct), -1, np.int32)
-    places[order] = np.arange(len(names), dtype=np.int32)
-    return Strings(places[codes], tuple(names[i] for i in order))
+    ranks = np.empty(len(names), np.int32)
+    ranks[order] = np.arange(len(names), dtype=np.int32)
+    codes = np.full(len(cells), -1, np.int32)
+    codes[~np.isnan(cells.values)] = ranks[places]
+    return Strings(codes, tuple(names[i] for i in order))
 
 
 def number_style(levels: Sequence[str]) -> str:

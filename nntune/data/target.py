@@ -11,9 +11,12 @@ from nntune.data.table import (
     Cells,
     Dates,
     Floats,
+    Numbers,
     Rows,
     Strings,
     Table,
+    exact,
+    has_wholes,
     labels,
     level_numbers,
     number_style,
@@ -152,7 +155,7 @@ def target_of(table: Table, name: str, rows: Rows, task: str) -> Target:
             f"column {name} of {source} holds {largest:g}; a target is at most {LARGEST:g} in size"
         )
     if task == "auto":
-        task, note = _task(values, numeric)
+        task, note = _task(exact(cells) if isinstance(cells, Numbers) else values, numeric)
     if task == "regression":
         return _regression(name, cells, values, note, source)
     return _classes(name, labels(cells), task, note, source)
@@ -172,6 +175,11 @@ def _refuse_stray_words(name: str, words: Strings, source: str) -> None:
 def _regression(name: str, cells: Cells, values: Floats, note: str, source: str) -> Target:
     if len(values) == 0:
         raise DataError(f"column {name} of {source} holds words; regression needs numbers")
+    if values.min() == values.max() and has_wholes(cells) and len(np.unique(exact(cells))) > 1:
+        raise DataError(
+            f"column {name} of {source} is {values[0]:g} in every row but for digits that a number "
+            "has no room for; subtract what is common to all, or --task multiclass tells them apart"
+        )
     if values.min() == values.max():
         raise DataError(
             f"column {name} of {source} is {values[0]:g} in every row; there is nothing to learn"
