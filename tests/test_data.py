@@ -715,6 +715,23 @@ def test_numbers_far_from_zero_are_standardised(offset: float) -> None:
     np.testing.assert_allclose(scaled, scale_of(values).apply(values), rtol=1e-6)
 
 
+@pytest.mark.parametrize("request_", [{}, {"target": "y"}, {"target": "y", "time": "d"}])
+@pytest.mark.parametrize(("last", "is_unclear"), [("12", True), ("13", False)])
+def test_dates_whose_days_may_be_months_are_noted(
+    request_: dict[str, str], last: str, is_unclear: bool, tmp_path: Path
+) -> None:
+    rows = [f"{1 + i % 12:02}/{1 + i % 11:02}/2020,{i % 5},{i * 7 % 11}" for i in range(99)]
+    source = put(tmp_path / "a.csv", "\n".join(["d,x,y", *rows, *[f"{last}/03/2020,1,1"] * 20]))
+
+    notes = [note for note in describe(Request(source, **request_)).warnings if "read as" in note]
+
+    expected = (
+        "column d: 01/02/2020 is read as 1 February 2020; if it is January 2, write such dates as "
+        "2020-01-02"
+    )
+    assert notes == [expected] * is_unclear
+
+
 def large_numbers(folder: Path) -> list[Path]:
     """A table of whole numbers of 18 digits, with a gap among the categories, in several forms."""
     base = 900_000_000_000_000_000

@@ -259,7 +259,8 @@ def _without_target(table: Table, request: Request) -> Description:
     encoder = fitted(table, rows, roles, binned(table, roles, request))
     columns = _columns(table, roles, encoder)
     counts = {"read": table.rows}
-    notes = (*table.notes, "no target is named; -t COLUMN shows task, classes and splits")
+    dates = findings.unclear_dates(table, roles)
+    notes = (*table.notes, *dates, "no target is named; -t COLUMN shows task, classes and splits")
     name = study_name(request.source)
     return Description(name, "", "", columns, (), counts, notes, encoder.width, encoder.bins, {})
 

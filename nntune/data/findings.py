@@ -11,17 +11,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nntune.data.encoding import Encoder, truths
-from nntune.data.roles import ID_NAME, MIXED, TIME_NAME, Role, distinct, near_labels, spaced
+from nntune.data.roles import (
+    ID_NAME,
+    MIXED,
+    ORDERS,
+    TIME_NAME,
+    Role,
+    distinct,
+    near_labels,
+    present,
+    spaced,
+)
 from nntune.data.table import (
+    MISSING,
     Cells,
     Floats,
     Rows,
     Strings,
     Table,
+    date_format,
     has_wholes,
     labels,
     moments,
     numbers,
+    unclear_date,
 )
 from nntune.data.target import Target, listed
 
@@ -50,6 +63,7 @@ def doubts(
     kinds += [
         ("leak", _leaks(table, rows, target, y, roles, encoder)),
         ("cells", _cell_warnings(table, rows, roles)),
+        ("cells", unclear_dates(table, roles)),
         ("duplicates", _duplicates(table)),
         ("order", _order_warnings(table, rows, roles)),
         ("groups", _group_warnings(table, rows, roles)),
@@ -185,6 +199,17 @@ def _cell_warnings(table: Table, rows: Rows, roles: dict[str, Role]) -> Iterator
             yield f"column {name}: {role.note}; --categorical {name} keeps them as categories"
         if role.note == MIXED:
             yield f"column {name} holds {role.note}; --numeric {name} takes the words for missing"
+
+
+def unclear_dates(table: Table, roles: dict[str, Role]) -> Iterator[str]:
+    """How columns of dates are read whose days may as well be months."""
+    for name, role in roles.items():
+        cells = table.columns[name]
+        if isinstance(cells, Strings) and (role.name == "date" or role.note == ORDERS):
+            dates = [level for level in present(cells)[0] if level.lower() not in MISSING]
+            pattern = role.style if role.name == "date" else date_format(dates)
+            if example := unclear_date(dates, pattern or ""):
+                yield f"column {name}: {example}"
 
 
 def _duplicates(table: Table) -> Iterator[str]:

@@ -16,7 +16,7 @@ from nntune.data.grids import arranged, with_gaps
 from nntune.data.history import History, history_of, is_looked_back_at, time_split
 from nntune.data.reading import read
 from nntune.data.request import Request
-from nntune.data.roles import Role, forced, role_of
+from nntune.data.roles import ORDERS, Role, forced, role_of
 from nntune.data.splits import (
     Fold,
     Parts,
@@ -401,7 +401,7 @@ def roles_of(table: Table, rows: Rows, request: Request, target: Target | None) 
             style = forced(cells, "numeric").style
             roles[name] = Role("ignored", "its past is used", style)
         elif name == ordering:
-            roles[name] = Role("ignored", "orders the rows")
+            roles[name] = Role("ignored", ORDERS)
         elif name == grouping:
             roles[name] = Role("ignored", "its values are the groups")
         else:

@@ -23,6 +23,7 @@ TRUE = frozenset({"true", "t", "yes", "y", "on", "1", "1.0"})
 FALSE = frozenset({"false", "f", "no", "n", "off", "0", "0.0"})
 # A column of strings in which this share of the cells are numbers is a column of numbers.
 MOSTLY = 0.95
+ORDERS = "orders the rows"
 MIXED = "words among numbers, read as categories"
 ID_NAME = re.compile(
     r"(.*[^a-z])?(id|ids|no|nr|num|number|idx|index|key|uuid|guid|pid|order|row|rownames?|rowid)"

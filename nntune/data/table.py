@@ -277,6 +277,26 @@ def date_format(levels: Sequence[str]) -> str | None:
     return next((f for f in formats if _reads(f, levels)), None)
 
 
+def unclear_date(levels: Sequence[str], pattern: str) -> str | None:
+    """What to say of dates that the format reads, if with the month first it would read them too.
+
+    >>> unclear_date(["03/04/2020", "05/05/2020"], "%d/%m/%Y")
+    '03/04/2020 is read as 3 April 2020; if it is March 4, write such dates as 2020-03-04'
+    >>> unclear_date(["03/04/2020", "31/05/2020"], "%d/%m/%Y")
+    """
+    other = pattern.replace("%d/%m", "%m/%d").replace("%d-%m", "%m-%d")
+    if other == pattern or not _reads(other, levels):
+        return None
+    for text in levels:
+        if _reads(pattern, [text]) and moment(text, pattern) != moment(text, other):
+            read, meant = (datetime.strptime(text, each) for each in (pattern, other))
+            return (
+                f"{text} is read as {read.day} {read:%B %Y}; if it is {meant:%B} {meant.day}, "
+                f"write such dates as {meant:%Y-%m-%d}"
+            )
+    return None
+
+
 def _reads(pattern: str, levels: Sequence[str]) -> bool:
     return all(moment(s, pattern) == moment(s, pattern) for s in levels)
 
