@@ -100,6 +100,35 @@ def test_series_that_end_early_say_so_beside_each_step(tmp_path: Path) -> None:
     assert (pairs[~ends, :, 1] == 0).all()
 
 
+def series(path: Path, longest: int) -> str:
+    """Series of at most so many steps in a table of 20."""
+    x = np.random.default_rng(longest).normal(size=(40, longest)).round(3).astype(str).tolist()
+    cut = [row[: longest - i % 3] for i, row in enumerate(x)]
+    rows = [",".join([str(i % 2), *row, *[""] * (20 - len(row))]) for i, row in enumerate(cut)]
+    path.write_text("\n".join([",".join(["y", *(f"t{i}" for i in range(20))]), *rows]) + "\n")
+    return str(path)
+
+
+def test_steps_that_no_series_of_training_reaches_are_empty(tmp_path: Path) -> None:
+    short, long = series(tmp_path / "short.csv", 15), series(tmp_path / "long.csv", 20)
+    request = Request(short, "y", series=True, test=long)
+    dataset = load(request)
+    pairs = load_test(request).x.reshape(-1, 20, 2)
+
+    assert dataset.grid == Grid(1, (20,), has_gaps=True)
+    assert (dataset.train.x.reshape(-1, 20, 2)[:, 15:] == [0, 1]).all()
+    assert pairs[:, 19, 1].tolist() == [float(i % 3 > 0) for i in range(40)]
+    assert np.abs(pairs[::3, 15:, 0]).min() > 0
+    words = Path(short).read_text().replace(",,\n", ",,x\n")
+    (tmp_path / "words.csv").write_text(words)
+    with pytest.raises(DataError, match=r"column 't19' of words\.csv holds no numbers, as a step"):
+        load(Request(str(tmp_path / "words.csv"), "y", series=True))
+    with pytest.raises(
+        DataError, match=r"column 't15' of short\.csv is empty in every row; --ignore"
+    ):
+        load(Request(short, "y", image="4x5"))
+
+
 def test_lengths_beside_an_array_mean_the_same(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(40, 2, 20))
     lengths = np.where(np.arange(40) % 3, 20, 15)

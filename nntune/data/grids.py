@@ -110,8 +110,10 @@ def _image(text: str, names: Sequence[str], table: Table) -> tuple[Grid, list[in
 def roles(table: Table, rows: Rows) -> dict[str, Role]:
     """All columns of a grid are numbers, also where they hold one value only.
 
+    A step may be empty in all of the rows: none of their series reaches it.
+
     Raises:
-        DataError: one holds words.
+        DataError: one holds words, or is a pixel without a value.
     """
     if table.grid is None:
         return {}
@@ -121,9 +123,19 @@ def roles(table: Table, rows: Rows) -> dict[str, Role]:
         cells = table.columns[name].take(rows)
         role = forced(cells, "numeric")
         if len(rows) and isinstance(cells, Strings) and np.isnan(numbers(cells, role.style)).all():
-            raise DataError(f"column {name!r} of {table.name} holds no numbers, as a {what} does")
+            _refuse(name, cells, what, table.name)
         found[name] = Role("numeric", what, role.style)
     return found
+
+
+def _refuse(name: str, cells: Strings, what: str, source: str) -> None:
+    """A column of a grid without a number, unless it is where no series goes on."""
+    if (cells.codes >= 0).any():
+        raise DataError(f"column {name!r} of {source} holds no numbers, as a {what} does")
+    if what == "pixel":
+        raise DataError(
+            f"column {name!r} of {source} is empty in every row; --ignore leaves it out"
+        )
 
 
 def grid_columns(table: Table) -> list[str]:
