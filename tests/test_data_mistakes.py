@@ -102,6 +102,9 @@ FILES: list[tuple[str, bytes | str, str]] = [
     ("a.parquet", b"PAR1" + b"abc" * 40,
      "a.parquet is not a whole parquet file; fetch or write it again"),
     ("a.jsonl", '{"x": 1, "y": 2}\nhello\n', f"a.jsonl, line 2: {NO_JSON}"),
+    ("nested.jsonl", '{"a": {"q": 0}, "b": [1, 2], "y": 0}\n' * 20,
+     "nested.jsonl has one column (left out as lists, structures or bytes: a, b); a target and at "
+     "least one other are needed"),
     ("a.jsonl", "[1, 2]\n[3, 4]\n", f"a.jsonl, line 1: {NO_JSON}"),
 ]  # fmt: skip
 

@@ -94,7 +94,11 @@ def plan_of(request: Request, table: Table | None = None) -> Plan:
     history = _history(table, request, name, left_out)
     table = history.lagged(table) if history else table
     if len(table.columns) < 2:
-        raise DataError(f"{table.name} has one column; a target and at least one other are needed")
+        nested = f" (left out as lists, structures or bytes: {listed([*table.nested])})"
+        raise DataError(
+            f"{table.name} has one column{nested * bool(table.nested)}; a target and at least one "
+            "other are needed"
+        )
     kept = _kept(table, name, history)
     target = target_of(table, name, kept, request.task)
     y = target.values(table.columns[name].take(kept), table.name)

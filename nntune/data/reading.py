@@ -141,12 +141,14 @@ def _read_typed(path: Path, name: str, form: str, hint: str | None) -> Table:
     cells = ducks.with_wholes(con, cells, texts, source)
     con.close()
     names, renamed = unique_names(tuple(flat), name, hint)
-    nested = tuple(
-        f"column {n!r} holds {'bytes' if t == 'BLOB' else 'lists or structures'}; it is left out"
-        for n, t in types.items()
-        if n not in flat
+    nested = tuple(n for n in types if n not in flat)
+    left_out = tuple(
+        f"column {n!r} holds {'bytes' if types[n] == 'BLOB' else 'lists or structures'}; "
+        "it is left out"
+        for n in nested
     )
-    return Table(name, dict(zip(names, cells, strict=True)), notes=nested + renamed)
+    columns = dict(zip(names, cells, strict=True))
+    return Table(name, columns, notes=left_out + renamed, nested=nested)
 
 
 def column_names(source: str) -> list[str]:

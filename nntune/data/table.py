@@ -111,6 +111,7 @@ class Table:
         test: rows that the source itself keeps apart.
         headerless: the columns were named by position.
         notes: what reading noticed, in sentences.
+        nested: columns that were left out, as they hold lists, structures or bytes.
         grid: how the columns beside the target form images or series, if they do.
         files: path of each row's picture within its folder, if the source is one.
     """
@@ -121,6 +122,7 @@ class Table:
     test: "Table | None" = None
     headerless: bool = False
     notes: tuple[str, ...] = field(default=())
+    nested: tuple[str, ...] = ()
     grid: Grid | None = None
     files: tuple[str, ...] = ()
 
