@@ -15,6 +15,7 @@ from typing import Any
 
 from nntune import __version__, costs, samplers, study
 from nntune.data import Dataset, Request, load, study_name
+from nntune.data.request import refuse_one_fold
 from nntune.errors import NotFoundError, UsageError, did_you_mean
 from nntune.families import OWN, PREFIX
 from nntune.metrics import METRICS, metric_for
@@ -345,8 +346,7 @@ def _check(options: Options) -> None:
             raise UsageError(f"{flag} {value}: there are {', '.join(allowed)}.{near}")
     _check_numbers(options)
     samplers.check(options.sampler)
-    if options.request.cv == 1:
-        raise UsageError("--cv 1: one fold has nothing to be validated on; --cv takes 2 or more.")
+    refuse_one_fold(options.request)
     if options.study is not None and not options.study.strip():
         raise UsageError(
             f"--study {options.study!r}: a name is needed; without --study it is that of the data."

@@ -218,6 +218,8 @@ BAD: list[tuple[str, int, str]] = [
      "--model net.py: name the network in the file too, as in net.py:Net"),
     (SEARCH + "--cv 1", 2,
      "--cv 1: one fold has nothing to be validated on; --cv takes 2 or more."),
+    ("data good.csv -t y --cv 1", 2,
+     "--cv 1: one fold has nothing to be validated on; --cv takes 2 or more."),
     ("space --shape round", 2, "--shape round: 'round' is not known; there are flat, taper"),
     (SEARCH + "--space none.toml", 2,
      "there is no space file none.toml; `nntune space > none.toml` writes one"),

@@ -17,7 +17,7 @@ from nntune.data.description import Description
 from nntune.data.encoding import Encoded, Encoder, Feature
 from nntune.data.plan import Array, Plan, binned, fitted, plan_of, roles_of
 from nntune.data.reading import read
-from nntune.data.request import Request, study_name
+from nntune.data.request import Request, refuse_one_fold, study_name
 from nntune.data.roles import Column, Role, distinct, distinct_floats, missing
 from nntune.data.table import Rows, Strings, Table, has_wholes, labels
 from nntune.data.target import listed
@@ -231,7 +231,12 @@ def load_test(request: Request) -> Split:
 
 
 def describe(request: Request) -> Description:
-    """What was understood; the target may be left out."""
+    """What was understood; the target may be left out.
+
+    Raises:
+        UsageError: one fold was asked for.
+    """
+    refuse_one_fold(request)
     table = read(request.source, request.target, request.image)
     if request.target is None and table.target is None:
         return _without_target(table, request)

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from nntune.errors import UsageError
+
 ENDINGS = (
     ".csv",
     ".tsv",
@@ -67,6 +69,16 @@ class Request:
     subsample: int | None = None
     bins: int | None = None
     case: str = "lower"
+
+
+def refuse_one_fold(request: Request) -> None:
+    """Refuse --cv 1, which says nothing; a study keeps it all the same where it has one split.
+
+    Raises:
+        UsageError: one fold is asked for.
+    """
+    if request.cv == 1:
+        raise UsageError("--cv 1: one fold has nothing to be validated on; --cv takes 2 or more.")
 
 
 def study_name(source: str) -> str:
