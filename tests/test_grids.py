@@ -166,6 +166,10 @@ def test_columns_of_a_table_are_a_series_on_request(tmp_path: Path) -> None:
         ({"image": "12"}, "--image 12: write height x width, such as 28x28"),
         ({"image": "0x12"}, "--image 0x12: write height x width, such as 28x28"),
         ({"time": "label"}, "--time-col label is the target; name the column of the time"),
+        (
+            {"target": "p0", "time": "label"},
+            "column 'label' of p.csv holds words, such as 'a'; rows are ordered by dates or",
+        ),
         ({"lags": 40}, "--lags 40: p.csv has 40 rows to look back at"),
         ({"lags": 2, "cv": 3}, "--lags splits rows by time and --cv does otherwise"),
         ({"lags": 2, "series": True}, "--lags makes a series and --series does otherwise"),
@@ -174,7 +178,7 @@ def test_columns_of_a_table_are_a_series_on_request(tmp_path: Path) -> None:
 def test_a_grid_that_cannot_be_is_one_sentence(tmp_path, changes, sentence) -> None:
     source = pixels(tmp_path / "p.csv")
     with pytest.raises((UsageError, DataError)) as caught:
-        load(Request(source, "label", **changes))
+        load(Request(**{"source": source, "target": "label", **changes}))
     assert sentence in str(caught.value)
 
 

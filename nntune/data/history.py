@@ -14,6 +14,7 @@ import numpy as np
 from nntune.data.roles import forced, role_of
 from nntune.data.splits import Parts
 from nntune.data.table import (
+    MISSING,
     Cells,
     Dates,
     Numbers,
@@ -149,8 +150,14 @@ def _moments(table: Table, name: str) -> np.ndarray:
     cells = table.columns[name]
     if isinstance(cells, Strings):
         cells = cells.packed()
-        style = date_format(list(cells.levels))
+        written = [level for level in cells.levels if level.lower() not in MISSING]
+        style = date_format(written)
         values = moments(cells, style) if style else numbers(cells, forced(cells, "numeric").style)
+        if words := [level for level in written if not re.search(r"\d", level)]:
+            raise DataError(
+                f"column {name!r} of {table.name} holds words, such as {words[0]!r}; rows are "
+                "ordered by dates or numbers"
+            )
     else:
         values = cells.values if isinstance(cells, Dates) else cells.values.astype(np.float64)
     if np.isnan(values).any():
