@@ -159,6 +159,18 @@ def test_columns_of_a_table_are_a_series_on_request(tmp_path: Path) -> None:
     assert "features  12: series of 12 steps" in found.text()
 
 
+@pytest.mark.parametrize("form", [{}, {"image": "2x3"}, {"series": True}])
+def test_a_step_that_tells_the_class_is_no_leak(form, tmp_path: Path) -> None:
+    rows = [
+        ",".join(map(str, [i % 2, *(i * k % 7 for k in range(1, 6)), i % 2])) for i in range(60)
+    ]
+    (tmp_path / "a.csv").write_text("\n".join(["y,p0,p1,p2,p3,p4,p5", *rows]))
+
+    notes = describe(Request(str(tmp_path / "a.csv"), "y", **form)).warnings
+
+    assert any("p5 gives y away" in note for note in notes) == (not form)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nntune.data.encoding import Encoder, truths
+from nntune.data.grids import grid_columns
 from nntune.data.roles import (
     ID_NAME,
     MIXED,
@@ -74,10 +75,12 @@ def doubts(
 def _leaks(
     table: Table, rows: Rows, target: Target, y: Floats, roles: dict[str, Role], encoder: Encoder
 ) -> Iterator[str]:
+    steps = set(grid_columns(table))  # nobody leaves out a part of an image or a series
     telling = [
         name
         for name, role in roles.items()
         if role.name in ("numeric", "boolean", "categorical", "date")
+        and name not in steps
         and _tells(table.columns[name].take(rows), role, target, y)
     ]
     if len(telling) == 1:
@@ -90,7 +93,7 @@ def _leaks(
             f"each of the columns {listed(telling)} gives {target.name} away; "
             "--ignore those that are not known beforehand"
         )
-    if telling or target.classes or encoder.terms:
+    if telling or target.classes or encoder.terms or steps:
         return
     if _is_sum(encoder.plain.transform(table, rows), y):
         yield (
