@@ -715,6 +715,29 @@ def test_numbers_far_from_zero_are_standardised(offset: float) -> None:
     np.testing.assert_allclose(scaled, scale_of(values).apply(values), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ([*range(1, 25)] * 5, "whole numbers up to 24"),
+        ([*range(5, 9)] * 30, "whole numbers from 5 on"),
+        ([1, 2, 3] * 40 + [4] * 4, "whole numbers of which some are rare"),
+        ([*range(65)] * 3, ""),
+        ([*range(60)] * 2 + [60], ""),
+        ([0.5, 1, 2, 3] * 30, ""),
+    ],
+)
+def test_whole_numbers_that_may_be_classes_say_why_they_are_none(
+    values: list[float], why: str, tmp_path: Path
+) -> None:
+    rows = [f"{i * 7 % 11},{value}" for i, value in enumerate(values)]
+    source = put(tmp_path / "a.csv", "\n".join(["x,y", *rows]))
+
+    found = {column.name: column.note for column in describe(Request(source, "y")).columns}
+
+    meant = f"{why}, read as a quantity; --task multiclass reads them as classes"
+    assert found["y"] == (meant if why else "numbers")
+
+
 @pytest.mark.parametrize("request_", [{}, {"target": "y"}, {"target": "y", "time": "d"}])
 @pytest.mark.parametrize(("last", "is_unclear"), [("12", True), ("13", False)])
 def test_dates_whose_days_may_be_months_are_noted(

@@ -26,6 +26,7 @@ from nntune.errors import DataError, UsageError, did_you_mean
 
 MOST_CLASSES = 1000
 MOST_NUMBER_CLASSES = 20
+MOST_LEVELS_MEANT = 64  # more different numbers are a quantity beyond doubt
 FEWEST_ROWS = 10
 LARGEST = 1e30  # what networks compute with ends at 3e38
 
@@ -232,7 +233,7 @@ def _task(values: Floats, numeric: bool) -> tuple[str, str]:
     low, high = float(distinct[0]), float(distinct[-1])
     span = high - low + 1
     if not whole or low not in (-1.0, 0.0, 1.0) or span > MOST_NUMBER_CLASSES or counts.min() < 5:
-        return "regression", "numbers"
+        return "regression", _why_quantity(distinct, counts) if whole else "numbers"
     spread = np.zeros(int(span))
     spread[(distinct - low).astype(int)] = counts
     if spread.min() >= 0.5 * spread.max() or span == 3 or not _one_peak(spread):
@@ -244,6 +245,20 @@ def _task(values: Floats, numeric: bool) -> tuple[str, str]:
         "regression",
         "whole numbers spread like a quantity; --task multiclass reads them as classes",
     )
+
+
+def _why_quantity(distinct: NDArray[Any], counts: NDArray[np.intp]) -> str:
+    """Why whole numbers are no classes, where somebody might mean them as such."""
+    low, high = distinct[0], distinct[-1]
+    if len(distinct) > MOST_LEVELS_MEANT or counts.min() < 2:
+        return "numbers"
+    if low not in (-1, 0, 1):
+        why = f"from {low:g} on"
+    elif high - low >= MOST_NUMBER_CLASSES:
+        why = f"up to {high:g}"
+    else:
+        why = "of which some are rare"
+    return f"whole numbers {why}, read as a quantity; --task multiclass reads them as classes"
 
 
 def _one_peak(counts: Floats) -> bool:
