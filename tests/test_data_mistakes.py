@@ -47,6 +47,10 @@ FILES: list[tuple[str, bytes | str, str]] = [
     ("rare.csv", two(["a", "b"] * 20 + ["c", "c"]),
      "rare.csv: classes of column y need at least 3 rows each, and 'c' has 2; "
      "drop those rows or merge the classes"),
+    ("dates.csv", two([f"2020-{1 + i % 9:02}-{1 + i % 4:02}" for i in range(72)]),
+     "column y of dates.csv holds dates; nntune predicts classes and numbers"),
+    ("dates.csv", two([f"{1 + i % 28}.{1 + i % 12}.2020" for i in range(72)]),
+     "column y of dates.csv holds dates; nntune predicts classes and numbers"),
     ("inf.csv", two(["inf", *range(50)]),
      "column y of inf.csv is infinite in row 1 of the data; the target must be finite"),
     ("large.csv", two([7e155, *range(50)]),

@@ -1,5 +1,6 @@
 """The column to predict: which one, which task it makes, and its values as numbers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from nntune.data.table import (
     Rows,
     Strings,
     Table,
+    date_format,
     exact,
     has_wholes,
     labels,
@@ -28,6 +30,7 @@ MOST_CLASSES = 1000
 MOST_NUMBER_CLASSES = 20
 MOST_LEVELS_MEANT = 64  # more different numbers are a quantity beyond doubt
 FEWEST_ROWS = 10
+_DATES = "column {} of {} holds dates; nntune predicts classes and numbers"
 LARGEST = 1e30  # what networks compute with ends at 3e38
 
 
@@ -135,9 +138,7 @@ def target_of(table: Table, name: str, rows: Rows, task: str) -> Target:
             f"{FEWEST_ROWS} are the least"
         )
     if isinstance(cells, Dates):
-        raise DataError(
-            f"column {name} of {source} holds dates; nntune predicts classes and numbers"
-        )
+        raise DataError(_DATES.format(name, source))
     note = "as asked"
     if task == "auto" and table.files:
         task, note = "classes", "names of sub-folders"
@@ -197,6 +198,7 @@ def _classes(name: str, words: Strings, task: str, note: str, source: str) -> Ta
             f"column {name} of {source} is {names[0]!r} in every row; there is nothing to learn"
         )
     if len(names) > MOST_CLASSES or (len(names) > 20 and len(names) > len(words) / 2):
+        _refuse_dates(name, names, source)
         raise DataError(
             f"column {name} of {source} has {len(names)} different values in {len(words)} rows; "
             "these are no classes: choose another target, or a column of numbers"
@@ -207,6 +209,12 @@ def _classes(name: str, words: Strings, task: str, note: str, source: str) -> Ta
         task if task in ("binary", "multiclass") else "binary" if len(names) == 2 else "multiclass"
     )
     return Target(name, kind, names, note, "point")
+
+
+def _refuse_dates(name: str, values: Sequence[str], source: str) -> None:
+    """What is too much for classes may be dates as text."""
+    if date_format(values):
+        raise DataError(_DATES.format(name, source))
 
 
 def _class_key(label: str) -> tuple[float, str]:
@@ -272,10 +280,11 @@ def refuse_small_classes(target: Target, counts: NDArray[np.intp], source: str, 
     """Every class needs a row in each split.
 
     Raises:
-        DataError: a class has fewer rows than that; the sentence names it.
+        DataError: the classes are dates, or one has fewer rows than that; the sentence names it.
     """
     few = [f"{n!r} has {c}" for n, c in zip(target.classes, counts, strict=True) if c < least]
     if few:
+        _refuse_dates(target.name, target.classes, source)
         raise DataError(
             f"{source}: classes of column {target.name} need at least {least} rows each, and "
             f"{listed(few, 3)}; drop those rows or merge the classes"
