@@ -803,6 +803,16 @@ def test_nanoseconds_as_numbers_keep_their_fingerprint(tmp_path: Path) -> None:
     assert data.fingerprint[:12] == "f4ef8528194e"  # as float64 always had it
 
 
+def test_the_fingerprint_of_large_categories_changes_with_their_order_alone(tmp_path: Path) -> None:
+    found = []
+    for codes in ((10**17, 2 * 10**17), (15 * 10**16, 10**17)):  # 1.5e+17 came before 1e+17
+        rows = [f"{codes[i % 2]},{i % 7},{i * 3 % 11}" for i in range(100)]
+        source = put(tmp_path / "a.csv", "\n".join(["code,x,y", *rows]))
+        found.append(load(Request(source, "y", categorical=("code",))).fingerprint[:12])
+    assert found[0] == "689b7157017e"  # as when categories were spelled as float64
+    assert found[1] != "af6e1b64ed3a"
+
+
 def test_an_array_keeps_the_digits_of_whole_numbers(tmp_path: Path) -> None:
     y = 9 * 10**17 + np.arange(60) % 3
     x = np.column_stack([np.arange(60) % 7, y])

@@ -18,8 +18,8 @@ from nntune.data.encoding import Encoded, Encoder, Feature
 from nntune.data.plan import Array, Plan, binned, fitted, plan_of, roles_of
 from nntune.data.reading import read
 from nntune.data.request import Request, refuse_one_fold, study_name
-from nntune.data.roles import Column, Role, distinct, distinct_floats, missing
-from nntune.data.table import Rows, Strings, Table, has_wholes, labels
+from nntune.data.roles import Column, Role, distinct, missing
+from nntune.data.table import Numbers, Rows, Strings, Table, has_wholes, labels
 from nntune.data.target import listed
 from nntune.errors import DataError
 from nntune.families import Grid
@@ -403,6 +403,12 @@ def _dealt(plan: Plan) -> list[Any]:
     )
 
 
+def _differ_rounded(cells: Numbers) -> bool:
+    """Whether whole numbers are other categories, or in another order, than as float64."""
+    rounded = Numbers(np.asarray(cells.values, np.float64))
+    return not np.array_equal(labels(cells).codes, labels(rounded).codes)
+
+
 def fingerprint_of(plan: Plan) -> str:
     """Hash of the content that decides what a search sees."""
     hashed = hashlib.sha256()
@@ -411,7 +417,7 @@ def fingerprint_of(plan: Plan) -> str:
     named |= {plan.request.group} if plan.request.group else set()
     for table in {id(table): table for table in plan.read}.values():
         for name, cells in table.columns.items():
-            if name in named and has_wholes(cells) and distinct_floats(cells) < distinct(cells):
+            if name in named and has_wholes(cells) and _differ_rounded(cells):
                 cells = labels(cells)
             array = cells.codes if isinstance(cells, Strings) else cells.values
             levels = cells.levels if isinstance(cells, Strings) else ()

@@ -95,8 +95,11 @@ def _number_role(name: str, cells: Numbers, rows: Rows, style: str = "point") ->
         return Role("boolean")
     if len(there) == len(cells) and _is_id(name, there, rows):
         return Role("id", "a different whole number in each training row: dropped")
-    if not has_wholes(cells) or (rounded := distinct_floats(cells)) == distinct(cells):
+    if not has_wholes(cells):
         return Role("numeric", style=style)
+    rounded = distinct(Numbers(cells.values.astype(np.float64)))
+    if rounded == distinct(cells):
+        return Role("numeric")
     what = f"{distinct(cells):,} whole numbers, {rounded:,} when rounded to 16 digits"
     return Role("numeric" if rounded > 1 else "constant", f"{what}; --categorical tells all apart")
 
@@ -217,11 +220,6 @@ def distinct(cells: Cells) -> int:
         return int(np.count_nonzero(cells.counts()))
     values = np.sort(exact(cells))
     return int(np.count_nonzero(values[1:] != values[:-1])) + (len(values) > 0)
-
-
-def distinct_floats(cells: Numbers) -> int:
-    """Different values that float64 leaves of large whole numbers."""
-    return distinct(Numbers(np.asarray(cells.values, np.float64)))
 
 
 def missing(cells: Cells) -> int:
