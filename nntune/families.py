@@ -14,7 +14,7 @@ FAMILIES = ("mlp", "cnn", "rnn")
 OWN = "own"  # the family of networks whose code is the user's
 PREFIX = "net."  # of the names that hyperparameters of such a network have in a study
 WORD = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")  # how it is named
-OURS = ("Spread", "States")  # layers that torch.nn does not have
+OURS = ("Spread", "States", "Residual")  # layers that torch.nn does not have
 MODULES = {"relu": "ReLU", "tanh": "Tanh", "gelu": "GELU", "silu": "SiLU"}
 
 
@@ -88,7 +88,8 @@ class Convolutional(NamedTuple):
     """Blocks of convolution, pooling, normalisation and activation, then dense layers.
 
     A block that halves the resolution doubles the channels of the next, up to four times the first.
-    Pooling comes before what is done to every number: a quarter of the work for an image.
+    In a plain block pooling comes before what is done to every number: a quarter of the work for an
+    image. A residual block has two convolutions with a shortcut around them, and pools behind.
     """
 
     inputs: int
@@ -103,6 +104,7 @@ class Convolutional(NamedTuple):
     outputs: int
     activation: str = "relu"
     augment: str = "none"
+    block_type: str = "plain"  # or residual
 
     @property
     def layers(self) -> list[Layer]:
@@ -111,13 +113,16 @@ class Convolutional(NamedTuple):
         found = [_spread(self.inputs, self.grid)]
         before = self.grid.planes(self.inputs)
         for width in self._widths():
-            found.append(self._convolution(before, width, size))
+            is_residual = self.block_type == "residual"
+            block = self._residual if is_residual else self._convolution
+            found.append(block(before, width, size))
             if self._pooled(size):
                 size = tuple(side // 2 for side in size)
                 found.append(Layer(f"MaxPool{rank}d", (2,), activations=width * math.prod(size)))
             places = math.prod(size)
-            found += [_norm(rank, width, places)] if self.norm == "batch" else []
-            found.append(_activation(self.activation, width * places))
+            if not is_residual:
+                found += [_norm(rank, width, places)] if self.norm == "batch" else []
+                found.append(_activation(self.activation, width * places))
             before = width
         if self.gather == "mean":
             found.append(Layer(f"AdaptiveAvgPool{rank}d", (1,), activations=before))
@@ -136,6 +141,24 @@ class Convolutional(NamedTuple):
 
     def _pooled(self, size: tuple[int, ...]) -> bool:
         return self.pool == "max" and min(size) >= 4
+
+    def _residual(self, before: int, width: int, size: tuple[int, ...]) -> Layer:
+        """See nntune.autograd.modules.Residual."""
+        rank, places, is_normed = len(size), math.prod(size), self.norm == "batch"
+        parts: list[Part] = []
+        operations = 0
+        for name, layer in (
+            ("first", self._convolution(before, width, size)),
+            ("second", self._convolution(width, width, size)),
+            ("shortcut", self._replace(kernel=1)._convolution(before, width, size)),
+        ):
+            operations += layer.operations
+            for inner in [layer, _norm(rank, width, places)][: 1 + is_normed]:
+                kind = "conv" if inner is layer else "norm"
+                parts += [p._replace(name=f"{name}.{kind}.{p.name}") for p in inner.parts]
+        arguments = (rank, before, width, self.kernel, is_normed, MODULES[self.activation])
+        activations = (3 + 6 * is_normed + 3) * width * places
+        return Layer("Residual", arguments, (), tuple(parts), operations, activations)
 
     def _convolution(self, before: int, width: int, size: tuple[int, ...]) -> Layer:
         rank, places = len(size), math.prod(size)

@@ -218,6 +218,9 @@ Network = Annotated[
     ),
 ]  # fmt: skip
 Blocks = Annotated[str | None, _range("--blocks", "How many blocks of convolution.", CNN)]
+BlockType = Annotated[
+    str | None, _range("--block-type", "plain, or residual: two with a shortcut around them.", CNN)
+]
 Channels = Annotated[
     str | None, _range("--channels", "Of the first block; they double with each pooling.", CNN)
 ]

@@ -45,6 +45,7 @@ def shape_of(params: Mapping[str, Any], problem: Problem) -> AnyShape:
         return Recurrent(inputs, grid, params["cell"], layers, units, states, outputs)
     named = ("blocks", "channels", "kernel", "norm", "pool", "gather", "head", "activation")
     own: dict[str, Any] = {name: params[name] for name in (*named, "augment")}
+    own["block_type"] = params.get("block_type", "plain")  # studies were made before there were any
     return Convolutional(inputs=inputs, grid=grid, outputs=outputs, **own)
 
 

@@ -25,6 +25,10 @@ SHAPES: dict[str, Layered] = {
     ),
     "series": Convolutional(18, SERIES, 2, 4, 5, "batch", "max", "mean", 0, 3, "silu"),
     "ending series": Convolutional(36, ENDING, 1, 4, 3, "batch", "none", "mean", 0, 3, "tanh"),
+    "image, residual": CNN._replace(block_type="residual", norm="none", kernel=4),
+    "series, residual": Convolutional(
+        18, SERIES, 2, 4, 5, "batch", "max", "mean", 0, 3, "gelu", block_type="residual"
+    ),
     "image, gru": Recurrent(48, IMAGES, "gru", 1, 5, "last", 3),
     **{
         f"{states} of {cell}": Recurrent(18, SERIES, cell, 2, 5, states, 3)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from nntune import autograd
 from nntune.autograd.augmentation import augmented
@@ -19,6 +20,10 @@ SHAPES: dict[str, Layered] = {
     "no norm": CNN._replace(norm="none", pool="none", gather="mean", head=0),
     "shift": CNN._replace(augment="shift"),
     "series": Convolutional(24, SERIES, 2, 4, 5, "batch", "max", "mean", 0, 3, "gelu"),
+    "residual": CNN._replace(block_type="residual", activation="silu"),
+    "residual series, no norm": Convolutional(
+        24, SERIES, 2, 4, 5, "none", "max", "mean", 0, 3, block_type="residual"
+    ),
     "gru": Recurrent(24, SERIES, "gru", 1, 6, "last", 3),
     "lstm": Recurrent(24, SERIES, "lstm", 2, 5, "mean", 3),
     "beside": Recurrent(26, SERIES, "gru", 1, 4, "max", 3),
@@ -75,6 +80,20 @@ def test_an_epoch_equals_torchs_own_training(name, optimizer) -> None:
         steps.step()
     (ours,) = train([trial(3)], setting, examples, until=1)
     np.testing.assert_allclose(ours.parameters, as_flat(shape, module), atol=2e-5)
+
+
+@pytest.mark.parametrize("rows", [50, 1500])
+def test_batch_normalisation_has_the_statistics_of_the_averaged_weights(rows) -> None:
+    shape = CNN._replace(block_type="residual")
+    examples = examples_for(shape, rows)
+    (ours,) = train([trial(3)], setting_for(shape), examples, until=2)
+
+    module = as_module(shape, ours.average)
+    draw = np.random.default_rng(np.random.SeedSequence([7, 3])).permutation(rows)[:1024]
+    batches = torch.from_numpy(draw).tensor_split(1 if rows == 50 else 4)
+    update_bn([examples.x[part] for part in batches], module)
+    np.testing.assert_allclose(ours.average, as_flat(shape, module), atol=1e-5)
+    assert not np.allclose(ours.parameters, ours.average, atol=1e-2)
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -110,3 +110,33 @@ class States(nn.Module):
         if self.states == "mean":
             return (states * there).sum(1) / counts
         return states.masked_fill(~there, -1.0).amax(1)
+
+
+class Residual(nn.Module):
+    """Two convolutions with a shortcut around them (He et al. 2016, arXiv:1512.03385).
+
+    The shortcut is a convolution of one place, as in the ResNet of Wang et al. 2017 for series
+    (arXiv:1611.06455); all three have their normalisation, if any.
+    """
+
+    def __init__(
+        self, rank: int, before: int, width: int, kernel: int, is_normed: bool, activation: str
+    ) -> None:
+        super().__init__()
+        conv, norm = (getattr(nn, f"{name}{rank}d") for name in ("Conv", "BatchNorm"))
+
+        def part(channels: int, places: int) -> nn.Sequential:
+            made = nn.Sequential()
+            options = {"padding": "same", "bias": not is_normed}
+            made.add_module("conv", conv(channels, width, places, **options))
+            if is_normed:
+                made.add_module("norm", norm(width))
+            return made
+
+        self.first, self.second = part(before, kernel), part(width, kernel)
+        self.shortcut, self.activation = part(before, 1), getattr(nn, activation)()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.second(self.activation(self.first(x)))
+        found: torch.Tensor = self.activation(h + self.shortcut(x))
+        return found

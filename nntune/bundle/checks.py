@@ -131,6 +131,7 @@ def _convolutional(values: dict[str, Any]) -> Convolutional:
         _whole(values["outputs"], 1, _MOST_UNITS),
         _one_of(values["activation"], ACTIVATIONS),
         _one_of(values["augment"], ("none", "shift", "flip", "crop")),
+        _one_of(values.get("block_type", "plain"), ("plain", "residual")),
     )
 
 

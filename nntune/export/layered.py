@@ -62,6 +62,8 @@ def network(
                 x = _spread(graph, shape, x)
             case "States":
                 x = _states(graph, shape, layer, own, x)
+            case "Residual":
+                x = _residual(graph, layer, own, x)
             case _:
                 x = _plain(graph, layer, own, x)
     return x
@@ -69,17 +71,14 @@ def network(
 
 def _plain(graph: Graph, layer: Layer, tensors: Tensors, x: str) -> str:
     """A layer that ONNX has too."""
-    own = [graph.constant(tensor, np.float32) for tensor in tensors.values()]
     match layer.name.rstrip("12d"):
         case "Unflatten":
             size = graph.constant([-1, *layer.arguments[1]], np.int64)
             return graph.add("Reshape", x, size)
-        case "Conv":  # of an even kernel, torch puts the odd place behind
-            sides = [side - 1 for side in tensors["weight"].shape[2:]]
-            pads = [*(side // 2 for side in sides), *(side - side // 2 for side in sides)]
-            return graph.add("Conv", x, *own, pads=pads)
+        case "Conv":
+            return _conv(graph, tensors, x)
         case "BatchNorm":
-            return graph.add("BatchNormalization", x, *own, epsilon=1e-5)
+            return _norm(graph, tensors, x)
         case "MaxPool":
             sides = [2] * int(layer.name[-2])
             return graph.add("MaxPool", x, kernel_shape=sides, strides=sides)
@@ -90,8 +89,44 @@ def _plain(graph: Graph, layer: Layer, tensors: Tensors, x: str) -> str:
         case "Dropout":
             return x
         case "Linear":
-            return graph.add("Gemm", x, *own, transB=1)
+            return graph.add("Gemm", x, *_constants(graph, tensors), transB=1)
     return activated(graph, layer.name.lower(), x)
+
+
+def _constants(graph: Graph, tensors: Tensors) -> list[str]:
+    return [graph.constant(tensor, np.float32) for tensor in tensors.values()]
+
+
+def _conv(graph: Graph, tensors: Tensors, x: str) -> str:
+    """A convolution; of an even kernel, torch puts the odd place behind."""
+    sides = [side - 1 for side in tensors["weight"].shape[2:]]
+    pads = [*(side // 2 for side in sides), *(side - side // 2 for side in sides)]
+    return graph.add("Conv", x, *_constants(graph, tensors), pads=pads)
+
+
+def _norm(graph: Graph, tensors: Tensors, x: str) -> str:
+    return graph.add("BatchNormalization", x, *_constants(graph, tensors), epsilon=1e-5)
+
+
+def _residual(graph: Graph, layer: Layer, tensors: Tensors, x: str) -> str:
+    """See nntune.autograd.modules.Residual."""
+    *_, is_normed, activation = layer.arguments
+
+    def part(name: str, x: str) -> str:
+        x = _conv(graph, _within(tensors, f"{name}.conv."), x)
+        return _norm(graph, _within(tensors, f"{name}.norm."), x) if is_normed else x
+
+    h = part("second", activated(graph, activation.lower(), part("first", x)))
+    return activated(graph, activation.lower(), graph.add("Add", h, part("shortcut", x)))
+
+
+def _within(tensors: Tensors, prefix: str) -> Tensors:
+    """Those whose names begin so, by what follows."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _spread(graph: Graph, shape: Convolutional | Recurrent, x: str) -> str:

@@ -106,5 +106,5 @@ def own_classes(shape: AnyShape) -> str:
         return ""
     from nntune.autograd import modules
 
-    named = [layer.name for layer in shape.layers if layer.name in OURS]
+    named = dict.fromkeys(layer.name for layer in shape.layers if layer.name in OURS)
     return "\n\n".join(inspect.getsource(getattr(modules, name)) for name in named)

@@ -73,6 +73,14 @@ RULES = {
         "a network has 1 to 12 blocks of convolution",
         families=("cnn",),
     ),
+    "block_type": Rule(
+        str,
+        "plain",
+        "plain",
+        "the FCN and the ResNet of Wang et al. 2017; a residual block is two convolutions",
+        options=("plain", "residual"),
+        families=("cnn",),
+    ),
     "channels": Rule(
         int,
         "16,32,64",
