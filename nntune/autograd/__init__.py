@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nntune.autograd.augmentation import augmented
 from nntune.autograd.modules import module_of
@@ -76,6 +77,32 @@ class Differentiated:
             _bound(shape, row, rate, None if gradients is None else gradients[place])
             for place, (row, rate) in enumerate(zip(parameters, rates, strict=True))
         ]
+        self._norms = [[] if draws else _norms(module) for module in self._modules]
+
+    @property
+    def normalises(self) -> bool:
+        """Whether there is batch normalisation, whose statistics `settle` sets."""
+        return any(self._norms)
+
+    def settle(self, batches: Sequence[torch.Tensor]) -> None:
+        """Sets the means and variances of batch normalisation to those of these rows.
+
+        An average of those that batches had while the weights changed fits no weights, averaged
+        ones least of all (Izmailov et al. 2018, arXiv:1803.05407, section 3.2; Wu & Johnson 2021,
+        arXiv:2105.07576).
+
+        Args:
+            batches: (B, D) each, of training rows, about alike in size.
+        """
+        for module, norms in zip(self._modules, self._norms, strict=True):
+            usual = [norm.momentum for norm in norms]
+            for place, rows in enumerate(batches, 1):
+                for norm in norms:
+                    norm.train().momentum = 1 / place  # a mean over batches
+                with torch.no_grad():
+                    module(rows)
+            for norm, momentum in zip(norms, usual, strict=True):
+                norm.eval().momentum = momentum
 
     def begin(self, step: int) -> None:
         """Settles the noise of a step, counted from the first of the training."""
@@ -129,6 +156,19 @@ def _bound(
             setattr(owner, name, tensor)
         place += count
     return module.train(gradients is not None)
+
+
+def _norms(module: torch.nn.Module) -> list[_BatchNorm]:
+    """Its batch normalisations, but for those that the user's code keeps as they are."""
+    was = module.training
+    module.train()
+    found = [
+        each
+        for each in module.modules()
+        if isinstance(each, _BatchNorm) and each.training and each.running_mean is not None
+    ]
+    module.train(was)
+    return found
 
 
 def _names(module: torch.nn.Module) -> dict[str, list[tuple[torch.nn.Module, str]]]:
