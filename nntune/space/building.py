@@ -140,7 +140,7 @@ def _grid_text(name: str, rows: int | None, grid: Grid) -> str | None:
         return {"model": "mlp,rnn", "pool": "none"}.get(name)
     found = {"model": "cnn,rnn", "kernel": "5,7,9", "channels": "16,32"}
     if rows is not None and rows < grid.size[0]:
-        # A layer on all 251 steps of 36 series learns them by heart: log loss in five folds 0.47,
-        # and 0.30 with the means over time of the FCN of Wang et al. 2017.
-        found |= {"gather": "mean", "head": "0"}
+        # A layer on all steps learns a few series by heart, and means over time do not (the FCN of
+        # Wang et al. 2017). Their ResNet is better still: docs/families.md has the figures.
+        found |= {"gather": "mean", "head": "0", "block_type": "residual"}
     return found.get(name)
