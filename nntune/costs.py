@@ -76,7 +76,10 @@ def memory(dataset: Dataset, problem: Problem, space: Space, workers: int) -> fl
 def _widest(space: Space) -> Mapping[str, Any]:
     """The configuration with the largest network and batch."""
     bounds = {each.name: each.bounds[1] for each in space.hyperparameters if each.name in _WIDEST}
-    return dict(space.default) | {name: int(most) for name, most in bounds.items()}
+    widest = dict(space.default) | {name: int(most) for name, most in bounds.items()}
+    if any("residual" in each.choices for each in space.hyperparameters):
+        widest["block_type"] = "residual"
+    return widest
 
 
 def refuse(taken: float, most: float) -> None:

@@ -25,6 +25,7 @@ from nntune.families import Grid
 from nntune.search import Budget, Plan, Search
 from nntune.session import search
 from nntune.space import RULES, Space, build
+from nntune.stacks import shape_of
 from nntune.study import Definition, View
 from nntune.tpe import BatchTPESampler, Observation, sobol
 from nntune.trials import Problem
@@ -231,6 +232,25 @@ def test_a_space_holds_the_families_that_fit_the_data() -> None:
     assert build({}, grid=Grid(1, (40,))).models == ("cnn", "rnn")
     assert build({}, grid=Grid(3, (5,))).models == ("mlp", "rnn")
     assert "model" not in [each.name for each in build({}).hyperparameters]
+
+
+def test_few_series_are_learnt_by_means_of_residual_blocks() -> None:
+    few, many = (build({}, rows=rows, grid=Grid(1, (251,))) for rows in (36, 3_600))
+    names = ("block_type", "gather", "head")
+    assert [few.default[name] for name in names] == ["residual", "mean", 0]
+    assert [many.default[name] for name in names] == ["plain", "flatten", 64]
+
+
+def test_a_study_from_before_residual_blocks_goes_on_with_plain_ones(tmp_path: Path) -> None:
+    definition = opened(tmp_path / "a.db").definition
+    older = {name: text for name, text in definition.space.items() if name != "block_type"}
+    assert Definition.from_json(replace(definition, space=older).to_json()) == definition
+
+    space = build({"block_type": "residual"}, grid=Grid(1, (8, 8)))
+    without = {name: value for name, value in space.default.items() if name != "block_type"}
+    problem = Problem(64, 50, 3, grid=Grid(1, (8, 8)))
+    kinds = [shape_of(params, problem).block_type for params in (space.default, without)]
+    assert kinds == ["residual", "plain"]
 
 
 def test_a_hyperparameter_of_another_family_is_refused() -> None:

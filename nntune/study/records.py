@@ -79,6 +79,9 @@ class Definition:
             if not isinstance(value, kind):
                 raise ValueError(f"{name} of a definition is {value!r}")
         spaces = [*(each["space"] for each in stored.get("history", [])), values["space"]]
+        for space in spaces:
+            if "blocks" in space:  # older studies have no other
+                space.setdefault("block_type", "plain")
         known = {name: text for space in spaces for name, text in space.items()}
         if not all(isinstance(text, str) for text in known.values()):
             raise ValueError("the space of a definition holds no ranges")
