@@ -51,6 +51,25 @@ def test_a_networks_tensors_are_found_each_once(net: str) -> None:
     assert shape.parameters == len(autograd.initial(shape, 0, 1))
 
 
+@pytest.mark.parametrize("name", ["Net", "Still"])
+def test_normalisation_is_measured_unless_the_code_keeps_it(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(own, "_named", {})
+    own.name_network(f"{FILE}:{name}")
+    shape = own.shape_of_own(f"{FILE}:{name}", {"net.width": 4}, 5, 3, None)
+    setting = Setting(shape, 16, "adam", "log_loss", patience=9, seed=7)
+    member = Progress(3, lr=0.01, l1=0, l2=0, dropout=0, epochs=9)
+    data = examples()
+    (trained,) = train([member], setting, data, until=1)
+
+    flat = torch.from_numpy(trained.average)  # weights, biases, then the two buffers
+    h = torch.nn.functional.linear(data.x, flat[:20].view(4, 5), flat[48:52])
+    measured = torch.cat([h.mean(0), h.var(0)])
+    kept = torch.tensor([0.0] * 4 + [1.0] * 4)
+    torch.testing.assert_close(flat[-8:], measured if name == "Net" else kept)
+
+
 def test_an_epoch_equals_torchs_own_training(net: str) -> None:
     shape = own.shape_of_own(net, {"net.width": 4, "net.rate": 0.0}, 5, 3, None)
     module = own.made_by(shape).train()

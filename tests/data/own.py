@@ -23,6 +23,15 @@ class Net(nn.Module):
         return self.last(h[:, self.places])
 
 
+class Still(Net):
+    """Keeps the statistics of its normalisation as they are."""
+
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+
 class Steps(nn.Module):
     """Says with its first layer what form of examples it was given."""
 
