@@ -77,7 +77,9 @@ def _widest(space: Space) -> Mapping[str, Any]:
     """The configuration with the largest network and batch."""
     bounds = {each.name: each.bounds[1] for each in space.hyperparameters if each.name in _WIDEST}
     widest = dict(space.default) | {name: int(most) for name, most in bounds.items()}
-    if any("residual" in each.choices for each in space.hyperparameters):
+    if any(
+        each.name == "block_type" and "residual" in each.choices for each in space.hyperparameters
+    ):
         widest["block_type"] = "residual"
     return widest
 

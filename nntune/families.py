@@ -145,20 +145,24 @@ class Convolutional(NamedTuple):
     def _residual(self, before: int, width: int, size: tuple[int, ...]) -> Layer:
         """See nntune.autograd.modules.Residual."""
         rank, places, is_normed = len(size), math.prod(size), self.norm == "batch"
-        parts: list[Part] = []
-        operations = 0
-        for name, layer in (
-            ("first", self._convolution(before, width, size)),
-            ("second", self._convolution(width, width, size)),
-            ("shortcut", self._replace(kernel=1)._convolution(before, width, size)),
-        ):
-            operations += layer.operations
-            for inner in [layer, _norm(rank, width, places)][: 1 + is_normed]:
-                kind = "conv" if inner is layer else "norm"
-                parts += [p._replace(name=f"{name}.{kind}.{p.name}") for p in inner.parts]
+        convolutions = {
+            "first": self._convolution(before, width, size),
+            "second": self._convolution(width, width, size),
+            "shortcut": self._replace(kernel=1)._convolution(before, width, size),
+        }
+        layers = {f"{name}.conv": layer for name, layer in convolutions.items()}
+        if is_normed:
+            layers |= {f"{name}.norm": _norm(rank, width, places) for name in convolutions}
+        parts = tuple(
+            part._replace(name=f"{name}.{part.name}")
+            for name, layer in layers.items()
+            for part in layer.parts
+        )
         arguments = (rank, before, width, self.kernel, is_normed, MODULES[self.activation])
-        activations = (3 + 6 * is_normed + 3) * width * places
-        return Layer("Residual", arguments, (), tuple(parts), operations, activations)
+        operations = sum(layer.operations for layer in layers.values())
+        # Beside what its layers write, the sum and two activations.
+        activations = sum(layer.activations for layer in layers.values()) + 3 * width * places
+        return Layer("Residual", arguments, (), parts, operations, activations)
 
     def _convolution(self, before: int, width: int, size: tuple[int, ...]) -> Layer:
         rank, places = len(size), math.prod(size)
