@@ -43,9 +43,8 @@ def shape_of(params: Mapping[str, Any], problem: Problem) -> AnyShape:
     if family == "rnn":
         layers, units, states = params["rnn_layers"], params["rnn_units"], params["states"]
         return Recurrent(inputs, grid, params["cell"], layers, units, states, outputs)
-    named = ("blocks", "channels", "kernel", "norm", "pool", "gather", "head", "activation")
-    own: dict[str, Any] = {name: params[name] for name in (*named, "augment")}
-    own["block_type"] = params.get("block_type", "plain")  # studies were made before there were any
+    named = ("blocks", "block_type", "channels", "kernel", "norm", "pool", "gather", "head")
+    own: dict[str, Any] = {name: params[name] for name in (*named, "activation", "augment")}
     return Convolutional(inputs=inputs, grid=grid, outputs=outputs, **own)
 
 

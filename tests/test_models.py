@@ -25,7 +25,6 @@ from nntune.families import Grid
 from nntune.search import Budget, Plan, Search
 from nntune.session import search
 from nntune.space import RULES, Space, build
-from nntune.stacks import shape_of
 from nntune.study import Definition, View
 from nntune.tpe import BatchTPESampler, Observation, sobol
 from nntune.trials import Problem
@@ -245,12 +244,6 @@ def test_a_study_from_before_residual_blocks_goes_on_with_plain_ones(tmp_path: P
     definition = opened(tmp_path / "a.db").definition
     older = {name: text for name, text in definition.space.items() if name != "block_type"}
     assert Definition.from_json(replace(definition, space=older).to_json()) == definition
-
-    space = build({"block_type": "residual"}, grid=Grid(1, (8, 8)))
-    without = {name: value for name, value in space.default.items() if name != "block_type"}
-    problem = Problem(64, 50, 3, grid=Grid(1, (8, 8)))
-    kinds = [shape_of(params, problem).block_type for params in (space.default, without)]
-    assert kinds == ["residual", "plain"]
 
 
 def test_a_hyperparameter_of_another_family_is_refused() -> None:
