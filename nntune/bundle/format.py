@@ -74,6 +74,12 @@ class Bundle:
         """Of the first member; the only one, unless it is an ensemble."""
         return self.shapes[0]
 
+    @property
+    def exported_kinds(self) -> dict[str, str]:
+        """How other programs read each column: large whole numbers as texts, to keep all digits."""
+        kinds = {column["name"]: column["kind"] for column in self.columns}
+        return {name: "string" if kind == "whole" else kind for name, kind in kinds.items()}
+
     def layers(self, member: int = 0) -> list[tuple[Parameters, Parameters]]:
         """Weight (outputs, inputs) and bias (outputs,) of each layer of a perceptron, as views."""
         shape = self.shapes[member]

@@ -40,7 +40,7 @@ def onnx_model(bundle: Bundle) -> bytes:
             "--format onnx needs the package onnx; pip install 'nntune[onnx]' brings it."
         ) from None
     encoder = Encoder.from_dict(bundle.encoder)
-    kinds = {column["name"]: _kind(column["kind"]) for column in bundle.columns}
+    kinds = bundle.exported_kinds
     grid = layered.grid_of(bundle.shapes)
     count = grid.channels * math.prod(grid.size) if grid else 0
     cells, rest = encoder.features[:count], encoder.features[count:]
@@ -73,11 +73,6 @@ def _grid(graph: Graph, features: Sequence[Feature], grid: Grid) -> tuple[list[A
     name = graph.name(wish)
     value = make_tensor_value_info(name, TensorProto.DOUBLE, size)
     return [value], [layered.encoded(graph, features, grid, name)]
-
-
-def _kind(kind: str) -> str:
-    """Large whole numbers come as words: a tensor of doubles would merge them."""
-    return "string" if kind == "whole" else kind
 
 
 def _is_words(feature: Feature, kind: str) -> bool:

@@ -92,7 +92,7 @@ class _Columns:
         encoder = Encoder.from_dict(bundle.encoder)
         return cls(
             (encoder if bundle.shape.inputs == encoder.width else encoder.plain).features,
-            {column["name"]: _kind(column) for column in bundle.columns},
+            bundle.exported_kinds,
             {column["name"]: column.get("style", "point") for column in bundle.columns},
         )
 
@@ -207,14 +207,8 @@ def _patience(bundle: Bundle) -> int:
 def _classes(bundle: Bundle) -> list[Any]:
     from nntune.bundle import Predictor
 
-    target = next(column for column in bundle.columns if column["name"] == bundle.target)
-    is_text = _kind(target) == "string"
+    is_text = bundle.exported_kinds[bundle.target] == "string"
     return list(bundle.classes if is_text else Predictor(bundle).classes_.tolist())
-
-
-def _kind(column: dict[str, str]) -> str:
-    """How a script reads a column of the bundle: large whole numbers as texts."""
-    return "string" if column["kind"] == "whole" else column["kind"]
 
 
 def _pattern(style: str) -> str:
